@@ -1,1 +1,3 @@
-//! placeholder
+//! What the API, the worker and the command line share: types and functions that both sides need.
+
+pub mod media;
