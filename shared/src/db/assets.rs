@@ -263,7 +263,7 @@ pub async fn text_pages(
         "SELECT page, text FROM (
              SELECT page, text, sum(octet_length(text)) OVER (ORDER BY page) - octet_length(text) AS before
              FROM (SELECT page, text FROM asset_texts WHERE org_id = $1 AND asset_id = $2 AND page > $3
-                   ORDER BY page LIMIT 200) AS some
+                   ORDER BY page LIMIT 200) AS next_pages
          ) AS counted WHERE before < 1000000 ORDER BY page",
     )
     .bind(org)
