@@ -5,8 +5,15 @@
 
 pub mod api_keys;
 pub mod assets;
+pub mod attempts;
 mod cursor;
+pub mod dead_letters;
+pub mod idempotency;
+pub mod jobs;
 pub mod organisations;
+pub mod queues;
+pub mod runs;
+pub mod uniques;
 
 use std::time::Duration;
 
