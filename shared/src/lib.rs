@@ -8,6 +8,7 @@ pub mod config;
 pub mod db;
 pub mod ids;
 pub mod jobs;
+pub mod ledger;
 pub mod queue;
 pub mod signals;
 pub mod storage;

@@ -194,7 +194,10 @@ pub(crate) async fn lock(connection: &mut PgConnection, org: OrgId, id: JobId) -
 /// # Errors
 /// Those of the database.
 pub async fn ended(connection: &mut PgConnection, ids: &[JobId]) -> sqlx::Result<Vec<JobId>> {
-    sqlx::query_scalar("SELECT id FROM jobs WHERE id = ANY($1) AND state <> 'queued'").bind(ids).fetch_all(connection).await
+    sqlx::query_scalar("SELECT id FROM jobs WHERE id = ANY($1) AND state <> 'queued'")
+        .bind(ids)
+        .fetch_all(connection)
+        .await
 }
 
 /// What a list shows. Absent fields do not filter.

@@ -13,7 +13,7 @@ pub mod jobs;
 pub mod organisations;
 pub mod queues;
 pub mod runs;
-pub mod uniques;
+pub(crate) mod uniques;
 
 use std::time::Duration;
 

@@ -185,12 +185,7 @@ pub async fn retry(
 ///
 /// # Errors
 /// Those of the database.
-pub async fn snooze(
-    connection: &mut PgConnection,
-    id: JobId,
-    snoozes: u32,
-    delay: Duration,
-) -> sqlx::Result<bool> {
+pub async fn snooze(connection: &mut PgConnection, id: JobId, snoozes: u32, delay: Duration) -> sqlx::Result<bool> {
     let changed = sqlx::query(
         "UPDATE jobs SET snoozes = $2, run_at = now() + $3 * interval '1 millisecond', started_at = NULL \
          WHERE id = $1 AND state = 'queued'",

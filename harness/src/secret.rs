@@ -1,0 +1,17 @@
+//! Random secrets for servers that live as long as one run.
+
+use std::{fs::File, io::Read};
+
+use anyhow::{Context, Result};
+
+/// `bytes` random bytes from the system, as lower-case hex: safe in a URL, a config file and a shell.
+///
+/// # Errors
+/// When the system's random device cannot be read.
+pub fn random_hex(bytes: usize) -> Result<String> {
+    let mut buffer = vec![0_u8; bytes];
+    File::open("/dev/urandom")
+        .and_then(|mut device| device.read_exact(&mut buffer))
+        .context("cannot read /dev/urandom")?;
+    Ok(buffer.iter().map(|byte| format!("{byte:02x}")).collect())
+}
