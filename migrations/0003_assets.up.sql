@@ -17,7 +17,8 @@ CREATE TABLE assets (
     pages         integer     CHECK (pages >= 0),
     words         bigint      CHECK (words >= 0),
     chunks        integer     CHECK (chunks >= 0),
-    warnings      text[]      NOT NULL DEFAULT '{}',
+    -- What a reader of the text should know: objects of code, page and message.
+    warnings      jsonb       NOT NULL DEFAULT '[]',
     error_code    text,
     error_message text,
     created_at    timestamptz NOT NULL DEFAULT now(),
@@ -31,12 +32,16 @@ CREATE TABLE assets (
     CONSTRAINT assets_org_sha256 UNIQUE (org_id, sha256)
 );
 
--- Text by page, from 1. Offsets of chunks count characters within it.
+-- The text, cut at the starts of pages: one row per page, and all rows in order are the whole text, separators included.
+-- Offsets, here and in chunks, count characters of that whole text.
 CREATE TABLE asset_texts (
-    org_id   uuid    NOT NULL,
-    asset_id uuid    NOT NULL,
-    page     integer NOT NULL CHECK (page >= 1),
-    text     text    NOT NULL,
+    org_id     uuid    NOT NULL,
+    asset_id   uuid    NOT NULL,
+    page       integer NOT NULL CHECK (page >= 1),
+    start_char integer NOT NULL CHECK (start_char >= 0),
+    -- Where the page ends; what follows up to the next page's start is a separator.
+    end_char   integer NOT NULL CHECK (end_char >= start_char),
+    text       text    NOT NULL,
     PRIMARY KEY (org_id, asset_id, page),
     FOREIGN KEY (org_id, asset_id) REFERENCES assets (org_id, id) ON DELETE CASCADE
 );

@@ -9,7 +9,7 @@ use crate::storage::ObjectKey;
 
 mod extraction;
 
-pub use extraction::{Chunk, Extraction, store_extraction};
+pub use extraction::{Chunk, Extraction, PageSpan, Warning, store_extraction};
 
 /// Where an asset stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, sqlx::Type)]
@@ -54,7 +54,8 @@ pub struct Asset {
     /// Set once it is ready.
     pub chunks: Option<i32>,
     /// What was left out or repaired.
-    pub warnings: Vec<String>,
+    #[sqlx(json)]
+    pub warnings: Vec<Warning>,
     /// A stable name of what went wrong; set if it failed.
     pub error_code: Option<String>,
     /// What went wrong, for people; set if it failed.
@@ -240,25 +241,25 @@ pub async fn delete(connection: &mut PgConnection, org: OrgId, id: AssetId) -> R
     Ok(done.rows_affected() == 1)
 }
 
-/// One page of a document's text.
+/// A part of a document's text; all parts in order are the whole.
 #[derive(Debug, Clone, sqlx::FromRow)]
-pub struct TextPage {
-    /// Counted from 1.
+pub struct TextPart {
+    /// The page, from 1.
     pub page: i32,
-    /// The text.
+    /// The page's text, and what separates it from the next one.
     pub text: String,
 }
 
-/// Pages of an asset's text after page `after`, as many as hold about 1 MB together, at least one while there are any.
+/// Parts of an asset's text after page `after`, as many as hold about 1 MB together, at least one while there are any.
 ///
 /// # Errors
 /// When the database is away.
-pub async fn text_pages(
+pub async fn text_parts(
     connection: &mut PgConnection,
     org: OrgId,
     id: AssetId,
     after: i32,
-) -> Result<Vec<TextPage>, sqlx::Error> {
+) -> Result<Vec<TextPart>, sqlx::Error> {
     sqlx::query_as(
         "SELECT page, text FROM (
              SELECT page, text, sum(octet_length(text)) OVER (ORDER BY page) - octet_length(text) AS before
@@ -278,9 +279,9 @@ pub async fn text_pages(
 pub struct StoredChunk {
     /// Its place in the document, from 0.
     pub ordinal: i32,
-    /// The page that it begins on, from 1.
+    /// The page that it lies on, from 1.
     pub page: i32,
-    /// Offset of its first character within that page's text.
+    /// Offset of its first character in the document's text.
     pub start_char: i32,
     /// Offset after its last character.
     pub end_char: i32,

@@ -6,32 +6,54 @@ use sqlx::PgConnection;
 
 use crate::ids::{AssetId, OrgId};
 
-/// What was found in a document.
-#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+/// What was found in a document. Offsets count characters (Unicode scalar values) of `text`, from 0, and ranges are half open.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Extraction {
     /// The document's own title.
     pub title: Option<String>,
-    /// Text by page, in order. A format without pages gives one.
-    pub pages: Vec<String>,
-    /// Words of all pages.
+    /// All text.
+    pub text: String,
+    /// The pages, in order and without overlap. A format without pages has one.
+    pub pages: Vec<PageSpan>,
+    /// Words of the text.
     pub words: u64,
     /// The pieces, in order.
     pub chunks: Vec<Chunk>,
-    /// What was left out or repaired, for people.
-    pub warnings: Vec<String>,
+    /// What was left out or repaired.
+    pub warnings: Vec<Warning>,
 }
 
-/// A piece of a page.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+/// Where a page lies in the text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PageSpan {
+    /// Offset of its first character.
+    pub start: u32,
+    /// Offset after its last character.
+    pub end: u32,
+}
+
+/// A piece of the text.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chunk {
     /// The page, from 1.
     pub page: u32,
-    /// Offset of its first character within the page's text, in characters.
-    pub start_char: u32,
+    /// Offset of its first character.
+    pub start: u32,
     /// Offset after its last character.
-    pub end_char: u32,
-    /// The text.
+    pub end: u32,
+    /// The text between the two.
     pub text: String,
+}
+
+/// What a reader of the text should know.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Warning {
+    /// A stable name.
+    pub code: String,
+    /// The page it is about, from 1.
+    pub page: Option<u32>,
+    /// A sentence for people.
+    pub message: String,
 }
 
 /// Bounds of one INSERT, so that a large document neither builds one huge message nor makes a round trip per row.
@@ -59,10 +81,9 @@ pub async fn store_extraction(
     ] {
         sqlx::query(table).bind(org).bind(asset).execute(&mut *connection).await?;
     }
-    let mut first_page = 1;
-    for pages in batches(&extraction.pages, String::len) {
-        insert_pages(connection, org, asset, first_page, pages).await?;
-        first_page += count(pages.len());
+    let pages = page_rows(&extraction.text, &extraction.pages);
+    for batch in batches(&pages, |page| page.text.len()) {
+        insert_pages(connection, org, asset, batch).await?;
     }
     let mut first_ordinal = 0;
     for chunks in batches(&extraction.chunks, |chunk| chunk.text.len()) {
@@ -78,7 +99,11 @@ async fn mark_ready(
     asset: AssetId,
     extraction: &Extraction,
 ) -> Result<bool, sqlx::Error> {
-    let warnings: Vec<Cow<'_, str>> = extraction.warnings.iter().map(|warning| storable(warning)).collect();
+    let warnings: Vec<Warning> = extraction
+        .warnings
+        .iter()
+        .map(|warning| Warning { message: storable(&warning.message).into_owned(), ..warning.clone() })
+        .collect();
     let done = sqlx::query(
         "UPDATE assets SET state = 'ready', title = $3, pages = $4, words = $5, chunks = $6, warnings = $7,
                 error_code = NULL, error_message = NULL, updated_at = now()
@@ -90,28 +115,57 @@ async fn mark_ready(
     .bind(count(extraction.pages.len()))
     .bind(i64::try_from(extraction.words).unwrap_or(i64::MAX))
     .bind(count(extraction.chunks.len()))
-    .bind(warnings)
+    .bind(sqlx::types::Json(warnings))
     .execute(connection)
     .await?;
     Ok(done.rows_affected() == 1)
+}
+
+struct PageRow<'a> {
+    page: i32,
+    span: PageSpan,
+    text: &'a str,
+}
+
+/// Cuts the text at the starts of pages in one pass. The first row begins at the text's beginning and the last one ends at its
+/// end, so that nothing is left out.
+fn page_rows<'a>(text: &'a str, pages: &[PageSpan]) -> Vec<PageRow<'a>> {
+    let mut rows = Vec::with_capacity(pages.len());
+    let mut rest = text;
+    let mut at = 0;
+    for (index, span) in pages.iter().enumerate() {
+        let length = match pages.get(index + 1) {
+            Some(next) => {
+                let characters = usize::try_from(next.start.saturating_sub(at)).unwrap_or(usize::MAX);
+                rest.char_indices().nth(characters).map_or(rest.len(), |(byte, _)| byte)
+            }
+            None => rest.len(),
+        };
+        let (text, later) = rest.split_at(length);
+        rows.push(PageRow { page: count(index + 1), span: *span, text });
+        rest = later;
+        at = pages.get(index + 1).map_or(at, |next| next.start);
+    }
+    rows
 }
 
 async fn insert_pages(
     connection: &mut PgConnection,
     org: OrgId,
     asset: AssetId,
-    first_page: i32,
-    pages: &[String],
+    pages: &[PageRow<'_>],
 ) -> Result<(), sqlx::Error> {
-    let numbers: Vec<i32> = (first_page..).take(pages.len()).collect();
-    let texts: Vec<Cow<'_, str>> = pages.iter().map(|page| storable(page)).collect();
+    let texts: Vec<Cow<'_, str>> = pages.iter().map(|page| storable(page.text)).collect();
     sqlx::query(
-        "INSERT INTO asset_texts (org_id, asset_id, page, text)
-         SELECT $1, $2, page, text FROM UNNEST($3::int[], $4::text[]) AS new (page, text)",
+        "INSERT INTO asset_texts (org_id, asset_id, page, start_char, end_char, text)
+         SELECT $1, $2, page, start_char, end_char, text
+         FROM UNNEST($3::int[], $4::int[], $5::int[], $6::text[]) AS new (page, start_char, end_char, text)",
     )
     .bind(org)
     .bind(asset)
-    .bind(numbers)
+    .bind(pages.iter().map(|page| page.page).collect::<Vec<i32>>())
+    .bind(pages.iter().map(|page| offset(page.span.start)).collect::<Vec<i32>>())
+    .bind(pages.iter().map(|page| offset(page.span.end)).collect::<Vec<i32>>())
     .bind(texts)
     .execute(connection)
     .await?;
@@ -138,8 +192,8 @@ async fn insert_chunks(
     .bind(asset)
     .bind(ordinals)
     .bind(column(|chunk| chunk.page))
-    .bind(column(|chunk| chunk.start_char))
-    .bind(column(|chunk| chunk.end_char))
+    .bind(column(|chunk| chunk.start))
+    .bind(column(|chunk| chunk.end))
     .bind(texts)
     .execute(connection)
     .await?;
@@ -193,6 +247,22 @@ mod tests {
             assert!(batch.len() == 1 || batch.iter().sum::<usize>() <= BATCH_BYTES);
         }
         assert_eq!(batches(&[] as &[usize], |size| *size).count(), 0);
+    }
+
+    #[test]
+    fn pages_cut_the_text_without_a_loss() {
+        let text = "\u{fffd}äö\n\nzwei\n\n…";
+        let spans = [PageSpan { start: 0, end: 3 }, PageSpan { start: 5, end: 9 }, PageSpan { start: 11, end: 12 }];
+        let rows = page_rows(text, &spans);
+        let texts: Vec<&str> = rows.iter().map(|row| row.text).collect();
+        assert_eq!(texts, ["\u{fffd}äö\n\n", "zwei\n\n", "…"]);
+        assert_eq!(texts.concat(), text);
+        assert_eq!(rows.iter().map(|row| row.page).collect::<Vec<_>>(), [1, 2, 3]);
+
+        let beyond = [PageSpan { start: 0, end: 1 }, PageSpan { start: 900, end: 901 }];
+        assert_eq!(page_rows("ab", &beyond).iter().map(|row| row.text).collect::<Vec<_>>(), ["ab", ""]);
+        let empty_pages = [PageSpan { start: 0, end: 0 }, PageSpan { start: 0, end: 0 }, PageSpan { start: 0, end: 2 }];
+        assert_eq!(page_rows("ab", &empty_pages).iter().map(|row| row.text).collect::<Vec<_>>(), ["", "", "ab"]);
     }
 
     #[test]
