@@ -84,11 +84,7 @@ impl Service {
     /// When it ends or stays silent; the message carries the end of its log.
     pub async fn start(spec: ServiceSpec, until: Until) -> Result<Self> {
         let (process, address) = launch(&spec, &spec.bind).await?;
-        let service = Self {
-            spec,
-            process,
-            address,
-        };
+        let service = Self { spec, process, address };
         if until == Until::Ready {
             service.wait_ready(START_DEADLINE).await?;
         }
@@ -120,10 +116,7 @@ impl Service {
         let end = Instant::now() + deadline;
         loop {
             if let Some(status) = self.process.status() {
-                bail!(
-                    "{name} ended before it was ready: {status}{}",
-                    self.process.log_excerpt()
-                );
+                bail!("{name} ended before it was ready: {status}{}", self.process.log_excerpt());
             }
             let said = match client.get("/health/ready").await {
                 Ok(reply) if reply.status == 200 => return Ok(()),
@@ -131,10 +124,7 @@ impl Service {
                 Err(error) => format!("{error:#}"),
             };
             if Instant::now() > end {
-                bail!(
-                    "{name} is not ready after {deadline:?} ({said}){}",
-                    self.process.log_excerpt()
-                );
+                bail!("{name} is not ready after {deadline:?} ({said}){}", self.process.log_excerpt());
             }
             sleep(POLL * 2).await;
         }
@@ -178,8 +168,7 @@ impl Service {
 async fn launch(spec: &ServiceSpec, bind: &str) -> Result<(Process, SocketAddr)> {
     let address_file = spec.dir.join(format!("{}.address", spec.name));
     if address_file.exists() {
-        fs::remove_file(&address_file)
-            .with_context(|| format!("cannot remove {}", address_file.display()))?;
+        fs::remove_file(&address_file).with_context(|| format!("cannot remove {}", address_file.display()))?;
     }
     let mut command = Command::new(&spec.program);
     for (name, _) in std::env::vars_os() {
@@ -197,25 +186,15 @@ async fn launch(spec: &ServiceSpec, bind: &str) -> Result<(Process, SocketAddr)>
     loop {
         // The file is put in place whole, so what parses is the address.
         if let Ok(text) = fs::read_to_string(&address_file) {
-            let address = text
-                .trim()
-                .parse()
-                .with_context(|| format!("{} wrote {text:?} as its address", spec.name))?;
+            let address =
+                text.trim().parse().with_context(|| format!("{} wrote {text:?} as its address", spec.name))?;
             return Ok((process, address));
         }
         if let Some(status) = process.status() {
-            bail!(
-                "{} ended while starting: {status}{}",
-                spec.name,
-                process.log_excerpt()
-            );
+            bail!("{} ended while starting: {status}{}", spec.name, process.log_excerpt());
         }
         if Instant::now() > deadline {
-            bail!(
-                "{} does not listen after {START_DEADLINE:?}{}",
-                spec.name,
-                process.log_excerpt()
-            );
+            bail!("{} does not listen after {START_DEADLINE:?}{}", spec.name, process.log_excerpt());
         }
         sleep(POLL).await;
     }
@@ -224,8 +203,6 @@ async fn launch(spec: &ServiceSpec, bind: &str) -> Result<(Process, SocketAddr)>
 fn is_hidden(variable: &str, inherit: Inherit) -> bool {
     match inherit {
         Inherit::Settings => NO_SETTINGS.contains(&variable),
-        Inherit::NoSettings => {
-            variable.starts_with("MILLRACE_") || ["DATABASE_URL", "REDIS_URL"].contains(&variable)
-        }
+        Inherit::NoSettings => variable.starts_with("MILLRACE_") || ["DATABASE_URL", "REDIS_URL"].contains(&variable),
     }
 }

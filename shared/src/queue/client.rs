@@ -56,7 +56,8 @@ pub struct QueueJob {
 pub struct Lease {
     /// The job.
     pub id: JobId,
-    /// The fencing token: the lease's expiry on Redis' clock, in µs.
+    /// The fencing token: when it was claimed on Redis' clock, in µs. Extending the lease does not change it, so that an extension on
+    /// its way cannot make a settlement fail.
     pub token: i64,
 }
 
@@ -102,8 +103,8 @@ pub struct Claim {
 /// What became of an extension.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Extension {
-    /// The lease now runs longer, under this token.
-    Extended(Lease),
+    /// The lease now runs longer.
+    Extended,
     /// The lease is not the caller's any more.
     Lost,
     /// The job was cancelled.
@@ -261,11 +262,10 @@ impl Queues {
             for held in batch {
                 call.arg(held.id.as_bytes()).arg(held.token);
             }
-            let tokens: Vec<i64> = self.run(&call).await?;
-            results.extend(batch.iter().zip(tokens).map(|(held, token)| match token {
-                0 => Extension::Lost,
-                -1 => Extension::Cancelled,
-                token => Extension::Extended(Lease { id: held.id, token }),
+            results.extend(self.run::<Vec<u8>>(&call).await?.into_iter().map(|code| match code {
+                1 => Extension::Extended,
+                2 => Extension::Cancelled,
+                _ => Extension::Lost,
             }));
         }
         Ok(results)

@@ -186,7 +186,7 @@ impl Queues {
 fn view((meta, live, due, known): (Option<Vec<u8>>, Option<String>, Option<f64>, bool)) -> Live {
     let running = live.and_then(|text| {
         let (since, worker) = text.split_once(' ')?;
-        let since = DateTime::from_timestamp_millis(since.parse().ok()?)?;
+        let since = DateTime::from_timestamp_micros(since.parse().ok()?)?;
         Some(LiveState::Running { since, worker: worker.to_owned() })
     });
     #[expect(clippy::cast_possible_truncation, reason = "a score in ms is far below 2^53")]

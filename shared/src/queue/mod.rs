@@ -14,8 +14,8 @@
 //! | `mr:{q}:ring:<prio>` | zset | organisation → virtual time; the least is served next |
 //! | `mr:{q}:parked:<prio>` | set | organisations with work that are at their concurrency limit |
 //! | `mr:{q}:delayed` | zset | id → due time, ms |
-//! | `mr:{q}:leases` | zset | id → lease expiry in µs, which is the fencing token too: no two claims share a microsecond |
-//! | `mr:{q}:live` | hash | id → `<start in ms> <worker>` of what runs |
+//! | `mr:{q}:leases` | zset | id → lease expiry in µs |
+//! | `mr:{q}:live` | hash | id → `<claim in µs> <worker>` of what runs; the time of the claim is its fencing token, because no two scripts share a microsecond |
 //! | `mr:{q}:running` | hash | organisation → jobs running |
 //! | `mr:{q}:depth` | hash | priority → ready jobs |
 //! | `mr:{q}:done:<n>` | counter | jobs finished in the n-th ten seconds, kept two minutes |

@@ -132,15 +132,15 @@ if #ids > 0 then
   local envelopes = call('HMGET', P .. 'job', unpack(ids))
   local metas = call('HMGET', P .. 'meta', unpack(ids))
   local leases, live, dropped, counts = {}, {}, {}, {}
-  local token, started = int(now_us + lease), int(now) .. ' ' .. worker
+  local token, expiry = int(now_us), int(now_us + lease)
   for i = 1, #ids do
     if not envelopes[i] or metas[i] == 'x' then
       dropped[#dropped + 1] = ids[i]
     else
-      leases[#leases + 1] = token
+      leases[#leases + 1] = expiry
       leases[#leases + 1] = ids[i]
       live[#live + 1] = ids[i]
-      live[#live + 1] = started
+      live[#live + 1] = token .. ' ' .. worker
       local org = org_of(lanes[i])
       counts[org] = (counts[org] or 0) + 1
       local at = #reply

@@ -64,9 +64,9 @@ end
 
 -- Whose lease the caller still holds: parallel to `ids`, true or false.
 local function held(ids, tokens)
-  local scores = call('ZMSCORE', P .. 'leases', unpack(ids))
+  local live = call('HMGET', P .. 'live', unpack(ids))
   local result = {}
-  for i = 1, #ids do result[i] = scores[i] and tonumber(scores[i]) == tonumber(tokens[i]) end
+  for i = 1, #ids do result[i] = live[i] and string.match(live[i], '^%d+') == tokens[i] end
   return result
 end
 
