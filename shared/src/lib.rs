@@ -5,11 +5,14 @@
 pub mod address;
 pub mod auth;
 pub mod config;
+pub mod control;
 pub mod db;
 pub mod ids;
+pub mod intake;
 pub mod jobs;
 pub mod ledger;
 pub mod queue;
 pub mod signals;
 pub mod storage;
 pub mod telemetry;
+pub mod views;

@@ -130,28 +130,16 @@ pub async fn get(connection: &mut PgConnection, org: OrgId, id: AssetId) -> Resu
         .await
 }
 
-/// One asset, locked until the transaction ends, so that deletion and processing do not cross.
+/// The asset that has these bytes.
 ///
 /// # Errors
 /// When the database is away.
-pub async fn lock(connection: &mut PgConnection, org: OrgId, id: AssetId) -> Result<Option<Asset>, sqlx::Error> {
-    sqlx::query_as(concat!("SELECT ", columns!(), " FROM assets WHERE org_id = $1 AND id = $2 FOR UPDATE"))
-        .bind(org)
-        .bind(id)
-        .fetch_optional(connection)
-        .await
-}
-
-/// The asset that has these bytes, locked until the transaction ends.
-///
-/// # Errors
-/// When the database is away.
-pub async fn lock_by_content(
+pub async fn find_by_content(
     connection: &mut PgConnection,
     org: OrgId,
     sha256: &[u8; 32],
 ) -> Result<Option<Asset>, sqlx::Error> {
-    sqlx::query_as(concat!("SELECT ", columns!(), " FROM assets WHERE org_id = $1 AND sha256 = $2 FOR UPDATE"))
+    sqlx::query_as(concat!("SELECT ", columns!(), " FROM assets WHERE org_id = $1 AND sha256 = $2"))
         .bind(org)
         .bind(sha256.as_slice())
         .fetch_optional(connection)
@@ -231,13 +219,20 @@ pub async fn reset_pending(
     Ok(done.rows_affected() == 1)
 }
 
-/// Deletes the record, its text and its chunks. `false` when it was gone. The object is the caller's to delete, afterwards.
+/// Deletes the record, its text and its chunks, if `job` is still the one that processes it; `false` otherwise, or when it was gone.
+///
+/// Cancel that job first, in the same transaction: whoever ends a job locks it before the asset, and so must we. The object is
+/// the caller's to delete, after the commit.
 ///
 /// # Errors
 /// When the database is away.
-pub async fn delete(connection: &mut PgConnection, org: OrgId, id: AssetId) -> Result<bool, sqlx::Error> {
-    let done =
-        sqlx::query("DELETE FROM assets WHERE org_id = $1 AND id = $2").bind(org).bind(id).execute(connection).await?;
+pub async fn delete(connection: &mut PgConnection, org: OrgId, id: AssetId, job: JobId) -> Result<bool, sqlx::Error> {
+    let done = sqlx::query("DELETE FROM assets WHERE org_id = $1 AND id = $2 AND job_id = $3")
+        .bind(org)
+        .bind(id)
+        .bind(job)
+        .execute(connection)
+        .await?;
     Ok(done.rows_affected() == 1)
 }
 
