@@ -11,6 +11,7 @@ pub mod ids;
 pub mod intake;
 pub mod jobs;
 pub mod ledger;
+pub mod media;
 pub mod queue;
 pub mod signals;
 pub mod storage;

@@ -1,0 +1,3 @@
+//! The worker's parts: the binary wires them, the tests reach them.
+
+pub mod ingest;
