@@ -12,8 +12,10 @@ use axum::response::{IntoResponse, Response};
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use millrace_shared::auth::Role;
+use millrace_shared::intake::IntakeError;
 use millrace_shared::jobs::FieldError;
 use millrace_shared::storage::StorageError;
+use millrace_shared::views::ViewError;
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -67,6 +69,12 @@ pub enum ApiError {
     /// The body's type is not what the path takes.
     #[error("the content type must be {0}")]
     UnsupportedMediaType(&'static str),
+    /// A file of a type that nobody here can read.
+    #[error("files of type {detected} cannot be read; supported are PDF, DOCX, HTML, Markdown and plain text")]
+    UnsupportedFile {
+        /// What its bytes say it is.
+        detected: String,
+    },
     /// Fields that are wrong; at least one.
     #[error("some fields are not valid")]
     Invalid(Vec<FieldError>),
@@ -106,7 +114,7 @@ impl ApiError {
             Self::Conflict { .. } => StatusCode::CONFLICT,
             Self::Timeout(_) => StatusCode::REQUEST_TIMEOUT,
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::UnsupportedMediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::UnsupportedMediaType(_) | Self::UnsupportedFile { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Invalid(_) | Self::IdempotencyMismatch => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Unavailable(..) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
@@ -127,6 +135,7 @@ impl ApiError {
             Self::Timeout(_) => "timeout",
             Self::TooLarge { .. } => "too_large",
             Self::UnsupportedMediaType(_) => "unsupported_media_type",
+            Self::UnsupportedFile { .. } => "unsupported_file_type",
             Self::Invalid(_) => "validation_failed",
             Self::IdempotencyMismatch => "idempotency_key_reused",
             Self::Unavailable(..) => "unavailable",
@@ -195,15 +204,28 @@ impl IntoResponse for ApiError {
 
 impl From<sqlx::Error> for ApiError {
     fn from(error: sqlx::Error) -> Self {
-        // 40001 and 40P01: the transaction was sacrificed to another one and did nothing.
-        let sacrificed = error
-            .as_database_error()
-            .and_then(|error| error.code())
-            .is_some_and(|code| code == "40001" || code == "40P01");
-        if sacrificed || millrace_shared::db::is_unavailable(&error) {
+        if millrace_shared::db::is_unavailable(&error) {
             Self::Unavailable("the database", Some(error.into()))
         } else {
             Self::Internal(error.into())
+        }
+    }
+}
+
+impl From<IntakeError> for ApiError {
+    fn from(error: IntakeError) -> Self {
+        match error {
+            IntakeError::Invalid(fields) => Self::Invalid(fields),
+            IntakeError::Database(error) => error.into(),
+        }
+    }
+}
+
+impl From<ViewError> for ApiError {
+    fn from(error: ViewError) -> Self {
+        match error {
+            ViewError::Database(error) => error.into(),
+            ViewError::Redis(error) => Self::Unavailable("Redis", Some(error.into())),
         }
     }
 }

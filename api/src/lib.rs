@@ -6,6 +6,7 @@
 mod envelope;
 mod error;
 mod extract;
+mod paced;
 mod routes;
 mod server;
 mod state;
@@ -16,4 +17,4 @@ pub use envelope::REQUEST_ID;
 pub use error::{ApiError, Problem, ProblemField};
 pub use routes::{openapi, router};
 pub use server::serve;
-pub use state::{AppState, Limits};
+pub use state::{AppState, Background, Limits};

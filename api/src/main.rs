@@ -1,6 +1,7 @@
 //! `millrace-api`: reads its configuration, opens what it needs, serves until it is told to drain.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use millrace_api::{AppState, router, serve};
@@ -49,6 +50,7 @@ async fn run(config: ApiConfig) -> anyhow::Result<()> {
     let background = state.spawn_background();
     serve(listener, router(state.clone()), &shutdown, config.drain_timeout).await;
     background.stop().await;
-    state.database().close().await;
+    // Requests that were cut off may still hold a connection; Postgres notices by itself.
+    let _ = tokio::time::timeout(Duration::from_secs(1), state.database().close()).await;
     Ok(())
 }

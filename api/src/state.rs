@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use millrace_shared::auth::JwtVerifier;
 use millrace_shared::config::ApiConfig;
 use millrace_shared::jobs::{KindSet, Kinds};
@@ -11,6 +12,12 @@ use millrace_shared::storage::Storage;
 use millrace_shared::telemetry::MetricsHandle;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::waiter::Waiter;
+
+/// How often the metrics' histograms are drained.
+const UPKEEP: Duration = Duration::from_secs(5);
 
 /// Bounds on what one request may cost.
 #[derive(Debug, Clone, Copy)]
@@ -37,6 +44,8 @@ struct Inner {
     metrics: MetricsHandle,
     limits: Limits,
     draining: CancellationToken,
+    waiter: Waiter,
+    description: Bytes,
 }
 
 impl AppState {
@@ -62,6 +71,8 @@ impl AppState {
                 request_timeout: config.request_timeout,
             },
             draining,
+            waiter: Waiter::default(),
+            description: Bytes::from(crate::openapi().to_pretty_json()?),
         })))
     }
 
@@ -107,9 +118,52 @@ impl AppState {
         self.0.limits
     }
 
+    /// Tells when jobs end.
+    #[must_use]
+    pub(crate) fn waiter(&self) -> &Waiter {
+        &self.0.waiter
+    }
+
+    /// The OpenAPI description, as JSON.
+    #[must_use]
+    pub(crate) fn description(&self) -> Bytes {
+        self.0.description.clone()
+    }
+
     /// Cancelled once the process is asked to end: long polls answer at once.
     #[must_use]
     pub fn draining(&self) -> &CancellationToken {
         &self.0.draining
+    }
+
+    /// Starts what runs beside the requests; stop it after the last one.
+    #[must_use]
+    pub fn spawn_background(&self) -> Background {
+        let background = Background { tracker: TaskTracker::new(), stop: CancellationToken::new() };
+        let (state, stop) = (self.clone(), background.stop.clone());
+        background.tracker.spawn(async move { state.waiter().run(state.database(), &stop).await });
+        let (state, stop) = (self.clone(), background.stop.clone());
+        background.tracker.spawn(async move {
+            while stop.run_until_cancelled(tokio::time::sleep(UPKEEP)).await.is_some() {
+                state.metrics().run_upkeep();
+            }
+        });
+        background.tracker.close();
+        background
+    }
+}
+
+/// What runs beside the requests.
+#[derive(Debug)]
+pub struct Background {
+    tracker: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Background {
+    /// Stops it and waits until it has ended.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        self.tracker.wait().await;
     }
 }

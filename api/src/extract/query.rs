@@ -22,16 +22,12 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
         if query.contains("%00") {
             return Err(ApiError::invalid("query", "contains the character U+0000 (`%00`)"));
         }
-        let pairs = serde_urlencoded::Deserializer::new(form_pairs(query));
+        let pairs = serde_urlencoded::Deserializer::new(url::form_urlencoded::parse(query.as_bytes()));
         serde_path_to_error::deserialize(pairs).map(Self).map_err(|error| {
             let path = error.path().clone();
             ApiError::Invalid(vec![field_error(&path, &error.into_inner().to_string(), "query")])
         })
     }
-}
-
-fn form_pairs(query: &str) -> form_urlencoded::Parse<'_> {
-    form_urlencoded::parse(query.as_bytes())
 }
 
 /// Reads an optional parameter through its type's own parser, whose message tells what was expected. An empty one is refused too.

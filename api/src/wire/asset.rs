@@ -5,7 +5,6 @@ use millrace_shared::db::assets;
 use millrace_shared::ids::{AssetId, JobId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use uuid::Uuid;
 
 use super::Job;
 
@@ -45,7 +44,7 @@ impl From<AssetState> for assets::AssetState {
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Asset {
     /// Its id.
-    #[schema(value_type = Uuid)]
+    #[schema(value_type = uuid::Uuid)]
     pub id: AssetId,
     /// The uploader's name for it.
     pub name: String,
@@ -70,7 +69,7 @@ pub struct Asset {
     /// Why it was given up.
     pub error: Option<AssetError>,
     /// The job that processes it, or did so last.
-    #[schema(value_type = Uuid)]
+    #[schema(value_type = uuid::Uuid)]
     pub job_id: JobId,
     /// When it was uploaded.
     pub created_at: DateTime<Utc>,

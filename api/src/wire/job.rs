@@ -7,7 +7,6 @@ use millrace_shared::views::{JobView, State};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
-use uuid::Uuid;
 
 use super::Timestamp;
 
@@ -166,7 +165,7 @@ impl From<JobState> for State {
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Job {
     /// Its id.
-    #[schema(value_type = Uuid)]
+    #[schema(value_type = uuid::Uuid)]
     pub id: JobId,
     /// Its kind.
     pub kind: String,
@@ -301,7 +300,7 @@ fn error(class: Option<String>, message: Option<String>) -> Option<JobError> {
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct DeadLetter {
     /// The job's id; a replay keeps it.
-    #[schema(value_type = Uuid)]
+    #[schema(value_type = uuid::Uuid)]
     pub job_id: JobId,
     /// Its kind.
     pub kind: String,

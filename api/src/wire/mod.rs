@@ -5,12 +5,12 @@ mod job;
 mod params;
 mod queue;
 
-pub use asset::{Asset, AssetError, AssetState, AssetWarning, Chunk, Uploaded};
+pub use asset::{Asset, AssetState, Chunk, Uploaded};
 pub use job::{
-    Accepted, Attempt, BatchBody, DeadLetter, Job, JobError, JobState, KindInfo, KindPolicy, Priority, Progress, SubmitBody,
+    Accepted, Attempt, BatchBody, DeadLetter, Job, JobState, KindInfo, SubmitBody,
 };
 pub use params::{IdempotencyKey, Limit, Timestamp, Wait, page_request};
-pub use queue::{Queue, QueueLimits, Ready};
+pub use queue::{Queue, QueueLimits};
 
 use serde::Serialize;
 use utoipa::ToSchema;

@@ -41,7 +41,8 @@ pub fn page_request(cursor: Option<Cursor>, limit: Option<Limit>) -> PageRequest
 }
 
 /// A moment that Postgres can hold and a person can mean: 1970 to 9999.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, serde::Serialize)]
+#[serde(transparent)]
 pub struct Timestamp(pub DateTime<Utc>);
 
 impl FromStr for Timestamp {

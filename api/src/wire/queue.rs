@@ -29,7 +29,6 @@ pub struct Queue {
 
 /// Ready jobs by priority.
 #[derive(Debug, Serialize, ToSchema)]
-#[expect(missing_docs, reason = "the names are those of the priorities")]
 pub struct Ready {
     pub critical: u64,
     pub high: u64,
