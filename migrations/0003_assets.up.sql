@@ -32,16 +32,12 @@ CREATE TABLE assets (
     CONSTRAINT assets_org_sha256 UNIQUE (org_id, sha256)
 );
 
--- The text, cut at the starts of pages: one row per page, and all rows in order are the whole text, separators included.
--- Offsets, here and in chunks, count characters of that whole text.
+-- Text by page, from 1: the pages joined are the whole text. Offsets of chunks count characters of the whole text.
 CREATE TABLE asset_texts (
-    org_id     uuid    NOT NULL,
-    asset_id   uuid    NOT NULL,
-    page       integer NOT NULL CHECK (page >= 1),
-    start_char integer NOT NULL CHECK (start_char >= 0),
-    -- Where the page ends; what follows up to the next page's start is a separator.
-    end_char   integer NOT NULL CHECK (end_char >= start_char),
-    text       text    NOT NULL,
+    org_id   uuid    NOT NULL,
+    asset_id uuid    NOT NULL,
+    page     integer NOT NULL CHECK (page >= 1),
+    text     text    NOT NULL,
     PRIMARY KEY (org_id, asset_id, page),
     FOREIGN KEY (org_id, asset_id) REFERENCES assets (org_id, id) ON DELETE CASCADE
 );

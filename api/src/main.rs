@@ -38,8 +38,9 @@ async fn run(config: ApiConfig) -> anyhow::Result<()> {
     let (shutdown, _listener) = signals::listen().context("cannot listen for signals")?;
 
     let state = AppState::open(&config, metrics, shutdown.drain.clone())?;
-    let listener =
-        TcpListener::bind(config.bind).await.with_context(|| format!("MILLRACE_BIND: cannot listen on {}", config.bind))?;
+    let listener = TcpListener::bind(config.bind)
+        .await
+        .with_context(|| format!("MILLRACE_BIND: cannot listen on {}", config.bind))?;
     let bound = listener.local_addr()?;
     if let Some(file) = &config.address_file {
         address::publish(file, bound)

@@ -47,7 +47,8 @@ async fn authenticate(headers: &HeaderMap, state: &AppState) -> Result<Principal
     const REFUSED: ApiError = ApiError::Unauthenticated("the credential is not valid, has expired or was revoked");
 
     let mut values = headers.get_all(AUTHORIZATION).iter();
-    let value = values.next().ok_or(ApiError::Unauthenticated("send Authorization: Bearer with an API key or a token"))?;
+    let value =
+        values.next().ok_or(ApiError::Unauthenticated("send Authorization: Bearer with an API key or a token"))?;
     if values.next().is_some() {
         return Err(ApiError::Unauthenticated("there must be one Authorization header"));
     }

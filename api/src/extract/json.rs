@@ -100,9 +100,10 @@ fn refuse_nul(body: &[u8]) -> Result<(), ApiError> {
     }
     let Ok(value) = serde_json::from_slice(body) else { return Ok(()) };
     match nul_at(&value, "") {
-        Some(field) => {
-            Err(ApiError::Invalid(vec![FieldError::new(field, "contains the character U+0000, which cannot be stored")]))
-        }
+        Some(field) => Err(ApiError::Invalid(vec![FieldError::new(
+            field,
+            "contains the character U+0000, which cannot be stored",
+        )])),
         None => Ok(()),
     }
 }

@@ -47,12 +47,7 @@ pub(super) async fn text(
 
 /// About a megabyte of text after `page`, and the page that it ends with. A connection is held only meanwhile, so that a slow
 /// reader holds none.
-async fn next_part(
-    state: AppState,
-    org: OrgId,
-    id: AssetId,
-    page: i32,
-) -> Result<Option<(Bytes, i32)>, sqlx::Error> {
+async fn next_part(state: AppState, org: OrgId, id: AssetId, page: i32) -> Result<Option<(Bytes, i32)>, sqlx::Error> {
     let mut connection = state.database().acquire().await?;
     let parts = assets::text_parts(&mut connection, org, id, page).await?;
     let Some(last) = parts.last().map(|part| part.page) else { return Ok(None) };

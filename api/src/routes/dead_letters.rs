@@ -128,7 +128,7 @@ pub(super) async fn replay(
     let mut transaction = state.database().begin().await?;
     let row = ledger::replay(&mut transaction, state.kinds(), Some(caller.org), id, payload).await?;
     transaction.commit().await?;
-    ledger::publish(state.queues(), [&row]).await;
+    ledger::publish(state.queues(), std::slice::from_ref(&row)).await;
     Ok((StatusCode::ACCEPTED, Json(JobView::from_ledger(row).into())))
 }
 

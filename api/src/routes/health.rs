@@ -66,7 +66,9 @@ pub(super) struct Check {
 pub(super) async fn ready(State(state): State<AppState>) -> (StatusCode, Json<Readiness>) {
     let (postgres, redis, storage) = tokio::join!(
         check("postgres", postgres(&state)),
-        check("redis", async { state.queues().ping().await.map(drop).map_err(|error| ("is not reachable", error.into())) }),
+        check("redis", async {
+            state.queues().ping().await.map(drop).map_err(|error| ("is not reachable", error.into()))
+        }),
         check("storage", async { state.storage().ping().await.map_err(|error| ("does not answer", error.into())) }),
     );
     let (code, status) = if state.draining().is_cancelled() {
@@ -85,8 +87,7 @@ pub(super) async fn ready(State(state): State<AppState>) -> (StatusCode, Json<Re
 type Failed = (&'static str, Box<dyn std::error::Error + Send + Sync>);
 
 async fn postgres(state: &AppState) -> Result<(), Failed> {
-    let mut connection =
-        state.database().acquire().await.map_err(|error| ("is not reachable", Box::from(error)))?;
+    let mut connection = state.database().acquire().await.map_err(|error| ("is not reachable", Box::from(error)))?;
     let pending = db::pending_migrations(&mut connection)
         .await
         .map_err(|error| ("does not tell its migrations", Box::from(error)))?;

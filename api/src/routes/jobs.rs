@@ -244,8 +244,7 @@ pub(super) async fn list(
     };
     let page = page_request(params.cursor, params.limit);
     let mut connection = state.database().acquire().await?;
-    let jobs =
-        views::list_jobs(&mut connection, state.queues(), filter, params.state.map(Into::into), &page).await?;
+    let jobs = views::list_jobs(&mut connection, state.queues(), filter, params.state.map(Into::into), &page).await?;
     Ok(axum::Json(List::of(jobs, Job::from)))
 }
 
@@ -292,5 +291,5 @@ pub(super) async fn withdraw(state: &AppState, ended: &ledger::Ended) {
     {
         tracing::warn!(error = %error, job.id = %ended.row.id, "a cancelled job is still in Redis; the ledger will refuse its end");
     }
-    ledger::publish(state.queues(), ended.unblocked.as_ref()).await;
+    ledger::publish(state.queues(), ended.unblocked.as_slice()).await;
 }

@@ -13,9 +13,6 @@ use crate::wire::{KindInfo, List};
     get, path = "/v1/kinds", tag = "Jobs", operation_id = "listKinds",
     responses((status = 200, description = "Every kind, by name", body = List<KindInfo>)),
 )]
-pub(super) async fn list(
-    State(state): State<AppState>,
-    _caller: Submitter,
-) -> Result<Json<List<KindInfo>>, ApiError> {
+pub(super) async fn list(State(state): State<AppState>, _caller: Submitter) -> Result<Json<List<KindInfo>>, ApiError> {
     Ok(Json(List { items: state.kinds().iter().map(KindInfo::from).collect(), next_cursor: None }))
 }

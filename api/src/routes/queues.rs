@@ -17,10 +17,7 @@ use crate::wire::{List, Queue, QueueLimits};
     get, path = "/v1/queues", tag = "Queues", operation_id = "listQueues",
     responses((status = 200, description = "Every queue", body = List<Queue>)),
 )]
-pub(super) async fn list(
-    State(state): State<AppState>,
-    _caller: Operator,
-) -> Result<Json<List<Queue>>, ApiError> {
+pub(super) async fn list(State(state): State<AppState>, _caller: Operator) -> Result<Json<List<Queue>>, ApiError> {
     let mut connection = state.database().acquire().await?;
     let mut items = Vec::with_capacity(QUEUES.len());
     for queue in QUEUES {

@@ -115,10 +115,15 @@ impl Form {
         let mut file = None;
         loop {
             let next = tokio::time::timeout(self.patience, self.multipart.next_field()).await;
-            let Some(field) = next.map_err(|_| ApiError::Timeout(self.patience))?.map_err(malformed)? else { break };
+            let Some(field) = next.map_err(|_| ApiError::Timeout(self.patience))?.map_err(|error| malformed(&error))?
+            else {
+                break;
+            };
             match (field.name(), &file) {
                 (Some(FIELD), None) => file = Some(self::receive(field, upload, &self.progress, self.patience).await?),
-                (Some(FIELD), Some(_)) => return Err(ApiError::invalid(FIELD, "must be sent once; upload files one by one")),
+                (Some(FIELD), Some(_)) => {
+                    return Err(ApiError::invalid(FIELD, "must be sent once; upload files one by one"));
+                }
                 (name, _) => {
                     let name: String = name.unwrap_or("(no name)").chars().take(100).collect();
                     return Err(ApiError::invalid(name, "is not a field of this form; send one field called `file`"));
@@ -129,7 +134,7 @@ impl Form {
     }
 }
 
-fn malformed(error: MultipartError) -> ApiError {
+fn malformed(error: &MultipartError) -> ApiError {
     ApiError::Malformed(format!("the multipart form cannot be read: {}", error.body_text()).into())
 }
 
@@ -144,7 +149,9 @@ async fn receive(
     let mut media_type = None;
     loop {
         let piece = tokio::time::timeout(patience, field.chunk()).await;
-        let Some(piece) = piece.map_err(|_| ApiError::Timeout(patience))?.map_err(malformed)? else { break };
+        let Some(piece) = piece.map_err(|_| ApiError::Timeout(patience))?.map_err(|error| malformed(&error))? else {
+            break;
+        };
         progress.made();
         if media_type.is_none() {
             let missing = media::HEAD_BYTES - head.len();

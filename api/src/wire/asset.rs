@@ -115,9 +115,7 @@ impl From<assets::Asset> for Asset {
                 .into_iter()
                 .map(|warning| AssetWarning { code: warning.code, page: warning.page, message: warning.message })
                 .collect(),
-            error: asset
-                .error_code
-                .map(|code| AssetError { code, message: asset.error_message.unwrap_or_default() }),
+            error: asset.error_code.map(|code| AssetError { code, message: asset.error_message.unwrap_or_default() }),
             job_id: asset.job_id,
             created_at: asset.created_at,
             updated_at: asset.updated_at,

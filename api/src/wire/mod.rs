@@ -6,9 +6,7 @@ mod params;
 mod queue;
 
 pub use asset::{Asset, AssetState, Chunk, Uploaded};
-pub use job::{
-    Accepted, Attempt, BatchBody, DeadLetter, Job, JobState, KindInfo, SubmitBody,
-};
+pub use job::{Accepted, Attempt, BatchBody, DeadLetter, Job, JobState, KindInfo, SubmitBody};
 pub use params::{IdempotencyKey, Limit, Timestamp, Wait, page_request};
 pub use queue::{Queue, QueueLimits};
 
@@ -27,6 +25,9 @@ pub struct List<T> {
 impl<T> List<T> {
     /// A page of rows as a page of what clients see.
     pub fn of<R>(page: millrace_shared::db::Page<R>, show: impl FnMut(R) -> T) -> Self {
-        Self { items: page.items.into_iter().map(show).collect(), next_cursor: page.next.map(|cursor| cursor.to_string()) }
+        Self {
+            items: page.items.into_iter().map(show).collect(),
+            next_cursor: page.next.map(|cursor| cursor.to_string()),
+        }
     }
 }

@@ -49,8 +49,9 @@ impl FromStr for Timestamp {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let time = DateTime::parse_from_rfc3339(text)
-            .map_err(|_| "must be a time as RFC 3339 has it, such as 2026-01-31T08:00:00Z (in a query write + as %2B)")?;
+        let time = DateTime::parse_from_rfc3339(text).map_err(
+            |_| "must be a time as RFC 3339 has it, such as 2026-01-31T08:00:00Z (in a query write + as %2B)",
+        )?;
         if !(0..253_402_300_800).contains(&time.timestamp()) {
             return Err("must be between the years 1970 and 9999");
         }

@@ -70,9 +70,7 @@ impl From<QueueView> for Queue {
             delayed: view.stats.delayed,
             running: view.stats.running,
             dead: view.dead,
-            oldest_ready_age_ms: view
-                .oldest_ready_age
-                .map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
+            oldest_ready_age_ms: view.oldest_ready_age.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
             paused: view.settings.paused,
             finished_last_minute: view.stats.finished_last_minute,
             limits: view.settings.into(),

@@ -9,7 +9,7 @@ use crate::storage::ObjectKey;
 
 mod extraction;
 
-pub use extraction::{Chunk, Extraction, PageSpan, Warning, store_extraction};
+pub use extraction::{Chunk, Extraction, Warning, store_extraction};
 
 /// Where an asset stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, sqlx::Type)]

@@ -6,46 +6,22 @@ use sqlx::PgConnection;
 
 use crate::ids::{AssetId, OrgId};
 
-/// What was found in a document. Offsets count characters (Unicode scalar values) of `text`, from 0, and ranges are half open.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// What was found in a document.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Extraction {
     /// The document's own title.
     pub title: Option<String>,
-    /// All text.
-    pub text: String,
-    /// The pages, in order and without overlap. A format without pages has one.
-    pub pages: Vec<PageSpan>,
-    /// Words of the text.
+    /// Text by page, in order; joined as they are, they are the whole text. A format without pages gives one.
+    pub pages: Vec<String>,
+    /// Words of all pages.
     pub words: u64,
     /// The pieces, in order.
     pub chunks: Vec<Chunk>,
-    /// What was left out or repaired.
+    /// What a reader of the text should know.
     pub warnings: Vec<Warning>,
 }
 
-/// Where a page lies in the text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PageSpan {
-    /// Offset of its first character.
-    pub start: u32,
-    /// Offset after its last character.
-    pub end: u32,
-}
-
-/// A piece of the text.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Chunk {
-    /// The page, from 1.
-    pub page: u32,
-    /// Offset of its first character.
-    pub start: u32,
-    /// Offset after its last character.
-    pub end: u32,
-    /// The text between the two.
-    pub text: String,
-}
-
-/// What a reader of the text should know.
+/// What a reader of a document's text should know.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Warning {
     /// A stable name.
@@ -54,6 +30,19 @@ pub struct Warning {
     pub page: Option<u32>,
     /// A sentence for people.
     pub message: String,
+}
+
+/// A piece of a page.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Chunk {
+    /// The page, from 1.
+    pub page: u32,
+    /// Offset of its first character within the whole text, in characters.
+    pub start_char: u32,
+    /// Offset after its last character.
+    pub end_char: u32,
+    /// The text.
+    pub text: String,
 }
 
 /// Bounds of one INSERT, so that a large document neither builds one huge message nor makes a round trip per row.
@@ -81,9 +70,10 @@ pub async fn store_extraction(
     ] {
         sqlx::query(table).bind(org).bind(asset).execute(&mut *connection).await?;
     }
-    let pages = page_rows(&extraction.text, &extraction.pages);
-    for batch in batches(&pages, |page| page.text.len()) {
-        insert_pages(connection, org, asset, batch).await?;
+    let mut first_page = 1;
+    for pages in batches(&extraction.pages, String::len) {
+        insert_pages(connection, org, asset, first_page, pages).await?;
+        first_page += count(pages.len());
     }
     let mut first_ordinal = 0;
     for chunks in batches(&extraction.chunks, |chunk| chunk.text.len()) {
@@ -121,51 +111,22 @@ async fn mark_ready(
     Ok(done.rows_affected() == 1)
 }
 
-struct PageRow<'a> {
-    page: i32,
-    span: PageSpan,
-    text: &'a str,
-}
-
-/// Cuts the text at the starts of pages in one pass. The first row begins at the text's beginning and the last one ends at its
-/// end, so that nothing is left out.
-fn page_rows<'a>(text: &'a str, pages: &[PageSpan]) -> Vec<PageRow<'a>> {
-    let mut rows = Vec::with_capacity(pages.len());
-    let mut rest = text;
-    let mut at = 0;
-    for (index, span) in pages.iter().enumerate() {
-        let length = match pages.get(index + 1) {
-            Some(next) => {
-                let characters = usize::try_from(next.start.saturating_sub(at)).unwrap_or(usize::MAX);
-                rest.char_indices().nth(characters).map_or(rest.len(), |(byte, _)| byte)
-            }
-            None => rest.len(),
-        };
-        let (text, later) = rest.split_at(length);
-        rows.push(PageRow { page: count(index + 1), span: *span, text });
-        rest = later;
-        at = pages.get(index + 1).map_or(at, |next| next.start);
-    }
-    rows
-}
-
 async fn insert_pages(
     connection: &mut PgConnection,
     org: OrgId,
     asset: AssetId,
-    pages: &[PageRow<'_>],
+    first_page: i32,
+    pages: &[String],
 ) -> Result<(), sqlx::Error> {
-    let texts: Vec<Cow<'_, str>> = pages.iter().map(|page| storable(page.text)).collect();
+    let numbers: Vec<i32> = (first_page..).take(pages.len()).collect();
+    let texts: Vec<Cow<'_, str>> = pages.iter().map(|page| storable(page)).collect();
     sqlx::query(
-        "INSERT INTO asset_texts (org_id, asset_id, page, start_char, end_char, text)
-         SELECT $1, $2, page, start_char, end_char, text
-         FROM UNNEST($3::int[], $4::int[], $5::int[], $6::text[]) AS new (page, start_char, end_char, text)",
+        "INSERT INTO asset_texts (org_id, asset_id, page, text)
+         SELECT $1, $2, page, text FROM UNNEST($3::int[], $4::text[]) AS new (page, text)",
     )
     .bind(org)
     .bind(asset)
-    .bind(pages.iter().map(|page| page.page).collect::<Vec<i32>>())
-    .bind(pages.iter().map(|page| offset(page.span.start)).collect::<Vec<i32>>())
-    .bind(pages.iter().map(|page| offset(page.span.end)).collect::<Vec<i32>>())
+    .bind(numbers)
     .bind(texts)
     .execute(connection)
     .await?;
@@ -192,8 +153,8 @@ async fn insert_chunks(
     .bind(asset)
     .bind(ordinals)
     .bind(column(|chunk| chunk.page))
-    .bind(column(|chunk| chunk.start))
-    .bind(column(|chunk| chunk.end))
+    .bind(column(|chunk| chunk.start_char))
+    .bind(column(|chunk| chunk.end_char))
     .bind(texts)
     .execute(connection)
     .await?;
@@ -247,22 +208,6 @@ mod tests {
             assert!(batch.len() == 1 || batch.iter().sum::<usize>() <= BATCH_BYTES);
         }
         assert_eq!(batches(&[] as &[usize], |size| *size).count(), 0);
-    }
-
-    #[test]
-    fn pages_cut_the_text_without_a_loss() {
-        let text = "\u{fffd}äö\n\nzwei\n\n…";
-        let spans = [PageSpan { start: 0, end: 3 }, PageSpan { start: 5, end: 9 }, PageSpan { start: 11, end: 12 }];
-        let rows = page_rows(text, &spans);
-        let texts: Vec<&str> = rows.iter().map(|row| row.text).collect();
-        assert_eq!(texts, ["\u{fffd}äö\n\n", "zwei\n\n", "…"]);
-        assert_eq!(texts.concat(), text);
-        assert_eq!(rows.iter().map(|row| row.page).collect::<Vec<_>>(), [1, 2, 3]);
-
-        let beyond = [PageSpan { start: 0, end: 1 }, PageSpan { start: 900, end: 901 }];
-        assert_eq!(page_rows("ab", &beyond).iter().map(|row| row.text).collect::<Vec<_>>(), ["ab", ""]);
-        let empty_pages = [PageSpan { start: 0, end: 0 }, PageSpan { start: 0, end: 0 }, PageSpan { start: 0, end: 2 }];
-        assert_eq!(page_rows("ab", &empty_pages).iter().map(|row| row.text).collect::<Vec<_>>(), ["", "", "ab"]);
     }
 
     #[test]

@@ -3,20 +3,14 @@
 //! Marks go, structure stays: headings and paragraphs part by blank lines, list items keep a dash or their number, code
 //! keeps its lines, table rows become lines with tabs. HTML within goes through the HTML reader.
 
-use pulldown_cmark::{
-    CodeBlockKind, Event, HeadingLevel, MetadataBlockKind, Options, Parser, Tag, TagEnd,
-};
+use pulldown_cmark::{CodeBlockKind, Event, HeadingLevel, MetadataBlockKind, Options, Parser, Tag, TagEnd};
 
 use super::{Input, html, text};
 use crate::ingest::limits::IngestLimits;
 use crate::ingest::sink::TextSink;
 use crate::ingest::wire::Failure;
 
-pub(super) fn extract(
-    input: &Input,
-    limits: &IngestLimits,
-    sink: &mut TextSink,
-) -> Result<(), Failure> {
+pub(super) fn extract(input: &Input, limits: &IngestLimits, sink: &mut TextSink) -> Result<(), Failure> {
     let source = text::read(input, limits, sink, |_| None)?;
     let mut writer = Writer::new(sink);
     for event in Parser::new_ext(&source, options()) {
@@ -65,9 +59,7 @@ impl<'a> Writer<'a> {
             Event::Start(tag) => self.start(tag),
             Event::End(tag) => self.end(tag),
             Event::Text(text) => self.words(&text),
-            Event::Code(text) | Event::InlineMath(text) | Event::DisplayMath(text) => {
-                self.words(&text)
-            }
+            Event::Code(text) | Event::InlineMath(text) | Event::DisplayMath(text) => self.words(&text),
             Event::Html(piece) => {
                 self.html.push_str(&piece);
                 Ok(())
@@ -117,10 +109,7 @@ impl<'a> Writer<'a> {
             Tag::CodeBlock(kind) => {
                 self.in_code = true;
                 self.sink.paragraph_break();
-                debug_assert!(matches!(
-                    kind,
-                    CodeBlockKind::Fenced(_) | CodeBlockKind::Indented
-                ));
+                debug_assert!(matches!(kind, CodeBlockKind::Fenced(_) | CodeBlockKind::Indented));
             }
             Tag::List(first) => {
                 if self.lists.is_empty() {
@@ -214,12 +203,7 @@ impl<'a> Writer<'a> {
 
 /// The value of a top-level `title:` line. Anything YAML can do beyond that is not a title's business.
 fn yaml_title(metadata: &str) -> Option<&str> {
-    let value = metadata
-        .lines()
-        .find_map(|line| line.strip_prefix("title:"))?
-        .trim();
-    let unquoted = ['"', '\'']
-        .into_iter()
-        .find_map(|quote| value.strip_prefix(quote)?.strip_suffix(quote));
+    let value = metadata.lines().find_map(|line| line.strip_prefix("title:"))?.trim();
+    let unquoted = ['"', '\''].into_iter().find_map(|quote| value.strip_prefix(quote)?.strip_suffix(quote));
     Some(unquoted.unwrap_or(value))
 }

@@ -24,11 +24,7 @@ pub(super) struct Notes {
 }
 
 /// Reads the body into the sink.
-pub(super) fn read_body(
-    part: XmlPart<'_>,
-    numbering: &mut Numbering,
-    sink: &mut TextSink,
-) -> Result<Notes, Failure> {
+pub(super) fn read_body(part: XmlPart<'_>, numbering: &mut Numbering, sink: &mut TextSink) -> Result<Notes, Failure> {
     let mut walker = Walker::new(Target::Sink(sink), Some(numbering));
     walker.walk(part)?;
     Ok(walker.notes)
@@ -71,13 +67,7 @@ pub(super) fn push_characters(event: &Event<'_>, text: &mut String) {
 
 /// Line ends within a run are blanks; the breaks are elements.
 fn push_run(run: &str, text: &mut String) {
-    text.extend(run.chars().map(|c| {
-        if matches!(c, '\n' | '\r' | '\t') {
-            ' '
-        } else {
-            c
-        }
-    }));
+    text.extend(run.chars().map(|c| if matches!(c, '\n' | '\r' | '\t') { ' ' } else { c }));
 }
 
 enum Target<'a> {
@@ -203,15 +193,11 @@ impl<'a, 'n> Walker<'a, 'n> {
             b"br" if attribute(tag, b"type").as_deref() == Some("page") => self.page_break()?,
             b"br" => self.flow().paragraph.text.push('\n'),
             b"lastRenderedPageBreak" => self.page_break()?,
-            b"pageBreakBefore" if self.in_paragraph_properties && is_on(tag) => {
-                self.page_break()?
-            }
+            b"pageBreakBefore" if self.in_paragraph_properties && is_on(tag) => self.page_break()?,
             b"noBreakHyphen" => self.flow().paragraph.text.push('\u{2011}'),
             b"sym" => self.symbol(tag),
             b"pStyle" => self.flow().paragraph.style = attribute(tag, b"val"),
-            b"numId" if self.in_paragraph_properties => {
-                self.flow().paragraph.place.list = attribute(tag, b"val")
-            }
+            b"numId" if self.in_paragraph_properties => self.flow().paragraph.place.list = attribute(tag, b"val"),
             b"ilvl" if self.in_paragraph_properties => {
                 self.flow().paragraph.place.level = level_of(tag, b"val");
             }
@@ -257,9 +243,7 @@ impl<'a, 'n> Walker<'a, 'n> {
     /// A character of a symbol font. Those in the private use area have no meaning outside their font.
     fn symbol(&mut self, tag: &BytesStart<'_>) {
         let code = attribute(tag, b"char").and_then(|hex| u32::from_str_radix(&hex, 16).ok());
-        let c = code
-            .and_then(char::from_u32)
-            .filter(|c| !('\u{e000}'..='\u{f8ff}').contains(c));
+        let c = code.and_then(char::from_u32).filter(|c| !('\u{e000}'..='\u{f8ff}').contains(c));
         self.flow().paragraph.text.extend(c);
     }
 
@@ -270,11 +254,7 @@ impl<'a, 'n> Walker<'a, 'n> {
         // Foot- and endnotes share one count, so that a number in the text is never ambiguous.
         let next = self.notes.footnotes.len() + self.notes.endnotes.len() + 1;
         let is_footnote = tag.local_name().as_ref() == b"footnoteReference";
-        let places = if is_footnote {
-            &mut self.notes.footnotes
-        } else {
-            &mut self.notes.endnotes
-        };
+        let places = if is_footnote { &mut self.notes.footnotes } else { &mut self.notes.endnotes };
         let number = *places.entry(id).or_insert(next);
         self.flow().paragraph.text.push_str(&format!("[{number}]"));
     }
@@ -293,10 +273,7 @@ impl<'a, 'n> Walker<'a, 'n> {
             self.flattened += 1;
             return;
         }
-        self.flows.push(Flow {
-            note,
-            ..Flow::default()
-        });
+        self.flows.push(Flow { note, ..Flow::default() });
     }
 
     fn pop_flow(&mut self) -> Result<(), Failure> {
@@ -341,23 +318,13 @@ impl<'a, 'n> Walker<'a, 'n> {
         let has_text = !paragraph.text.trim().is_empty();
         let mark = if has_text {
             let style = paragraph.style.as_deref();
-            self.numbering
-                .as_mut()
-                .and_then(|numbering| numbering.mark(&paragraph.place, style))
+            self.numbering.as_mut().and_then(|numbering| numbering.mark(&paragraph.place, style))
         } else {
             None
         };
-        let is_item = mark.is_some()
-            && paragraph
-                .style
-                .as_deref()
-                .is_none_or(|style| !style.starts_with("Heading"));
+        let is_item = mark.is_some() && paragraph.style.as_deref().is_none_or(|style| !style.starts_with("Heading"));
         let mark = mark.unwrap_or_default();
-        let line = format!(
-            "{}{}",
-            if is_item { &mark } else { mark.trim_start() },
-            paragraph.text
-        );
+        let line = format!("{}{}", if is_item { &mark } else { mark.trim_start() }, paragraph.text);
         if self.flow().table_depth > 0 {
             self.add_to_cell(line.trim());
             return Ok(());
@@ -388,10 +355,7 @@ impl<'a, 'n> Walker<'a, 'n> {
                 cell.push(' ');
             }
             // A row is a line, so a cell cannot have several.
-            cell.extend(
-                line.chars()
-                    .map(|c| if matches!(c, '\n' | '\t') { ' ' } else { c }),
-            );
+            cell.extend(line.chars().map(|c| if matches!(c, '\n' | '\t') { ' ' } else { c }));
         }
     }
 
@@ -418,10 +382,7 @@ impl<'a, 'n> Walker<'a, 'n> {
             return Ok(());
         }
         if !self.flow().paragraph.text.trim().is_empty() {
-            let rest_of = Paragraph {
-                style: None,
-                ..std::mem::take(&mut self.flow().paragraph)
-            };
+            let rest_of = Paragraph { style: None, ..std::mem::take(&mut self.flow().paragraph) };
             self.write_line(&rest_of.text)?;
         }
         self.page_break_now()
@@ -437,9 +398,7 @@ impl<'a, 'n> Walker<'a, 'n> {
 
     fn write_pending(&mut self) -> Result<(), Failure> {
         // Within a table the row comes first.
-        if self.flow().table_depth > 0 && !self.flow().row.is_empty()
-            || self.flow().pending.is_empty()
-        {
+        if self.flow().table_depth > 0 && !self.flow().row.is_empty() || self.flow().pending.is_empty() {
             return Ok(());
         }
         if self.flows.len() > 1 {
@@ -477,8 +436,5 @@ impl<'a, 'n> Walker<'a, 'n> {
 
 /// Whether an on/off property is on (17.17.4: absent value is on).
 fn is_on(tag: &BytesStart<'_>) -> bool {
-    !matches!(
-        attribute(tag, b"val").as_deref(),
-        Some("0" | "false" | "off")
-    )
+    !matches!(attribute(tag, b"val").as_deref(), Some("0" | "false" | "off"))
 }

@@ -21,16 +21,8 @@ use crate::ingest::wire::Failure;
 /// One decoded stream: more than any page's text or font needs, less than the child's memory.
 const MAX_STREAM_BYTES: u64 = 128 << 20;
 
-pub(super) fn extract(
-    input: &Input,
-    limits: &IngestLimits,
-    sink: &mut TextSink,
-) -> Result<(), Failure> {
-    let source = InputSource(
-        input
-            .try_clone()
-            .map_err(|error| Failure::from_io(&error))?,
-    );
+pub(super) fn extract(input: &Input, limits: &IngestLimits, sink: &mut TextSink) -> Result<(), Failure> {
+    let source = InputSource(input.try_clone().map_err(|error| Failure::from_io(&error))?);
     let options = OpenOptions {
         limits: Limits {
             max_pages: limits.max_pages,
@@ -55,11 +47,7 @@ pub(super) fn extract(
             Err(error @ (Error::Limit(_) | Error::Source(_))) => return Err(failure(error)),
             Err(error) => {
                 let number = sink.page_number();
-                sink.warn(
-                    WarningCode::PartUnreadable,
-                    Some(number),
-                    format!("the page could not be read: {error}"),
-                );
+                sink.warn(WarningCode::PartUnreadable, Some(number), format!("the page could not be read: {error}"));
             }
         }
         if sink.page_is_empty() && draws_objects(page) {
@@ -73,9 +61,7 @@ pub(super) fn extract(
 
 /// Whether a page uses pictures or forms, which may show text that is not text.
 fn draws_objects(page: &Page) -> bool {
-    page.resources
-        .as_ref()
-        .is_some_and(|resources| resources.contains_key(b"XObject"))
+    page.resources.as_ref().is_some_and(|resources| resources.contains_key(b"XObject"))
 }
 
 fn warn_of_silence(silent: &[u32], sink: &mut TextSink) {
@@ -85,24 +71,15 @@ fn warn_of_silence(silent: &[u32], sink: &mut TextSink) {
         return;
     }
     for &page in silent {
-        sink.warn(
-            WarningCode::PageWithoutText,
-            Some(page),
-            "the page has pictures, but no text",
-        );
+        sink.warn(WarningCode::PageWithoutText, Some(page), "the page has pictures, but no text");
     }
 }
 
 fn failure(error: Error) -> Failure {
     match error {
         Error::InvalidPassword | Error::UnsupportedEncryption(_) => Failure::Encrypted,
-        Error::Limit(kind) => Failure::too_large(format!(
-            "the {kind} limit for {} was reached",
-            MediaType::Pdf
-        )),
-        Error::Source(error) => Failure::Io {
-            reason: error.message().to_owned(),
-        },
+        Error::Limit(kind) => Failure::too_large(format!("the {kind} limit for {} was reached", MediaType::Pdf)),
+        Error::Source(error) => Failure::Io { reason: error.message().to_owned() },
         error => Failure::malformed(error.to_string()),
     }
 }
@@ -116,8 +93,6 @@ impl Source for InputSource {
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, SourceError> {
-        self.0
-            .read_at(offset, buffer)
-            .map_err(|error| SourceError::new(error.kind().to_string()))
+        self.0.read_at(offset, buffer).map_err(|error| SourceError::new(error.kind().to_string()))
     }
 }
