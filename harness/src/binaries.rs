@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// The environment variable with the directory of binaries that are known to be fresh.
-const BIN_DIR: &str = "MILLRACE_BIN_DIR";
+const BIN_DIR: &str = "MILLRACE_TEST_BIN_DIR";
 
 /// How binaries are built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +79,7 @@ impl Binaries {
         Self::build_with(profile, &["--workspace", "--bins", "--tests", "--examples"]).await
     }
 
-    /// The ones to test: those in `MILLRACE_BIN_DIR`, else built now, once for all tests of a run.
+    /// The ones to test: those in `MILLRACE_TEST_BIN_DIR`, else built now, once for all tests of a run.
     ///
     /// # Errors
     /// When they are missing or do not build.

@@ -16,6 +16,7 @@ use serde_json::Value;
 use crate::{
     binaries::Binaries,
     client::Client,
+    place::file_url,
     postgres::{PostgresOptions, PostgresServer, TEST_POSTGRES, TEST_TEMPLATE},
     redis::{RedisOptions, RedisServer},
     run_dir::RunDir,
@@ -103,7 +104,7 @@ impl StackBuilder {
             ("MILLRACE_JWT_SECRET", jwt_secret.clone()),
             (
                 "MILLRACE_STORAGE_URL",
-                format!("file://{}", run.path().join("storage").display()),
+                file_url(&run.path().join("storage"))?,
             ),
         ]
         .map(|(name, value)| (name.to_owned(), value))
