@@ -209,13 +209,17 @@ impl Binaries {
         if profile == Profile::Release {
             command.arg("--release");
         }
-        let output = command
+        // Not `Command::output`, which would capture cargo's progress and complaints as well.
+        let child = command
             .stdin(Stdio::null())
-            .stderr(Stdio::inherit())
+            .stdout(Stdio::piped())
             .kill_on_drop(true)
-            .output()
+            .spawn();
+        let output = child
+            .context("cannot run cargo")?
+            .wait_with_output()
             .await
-            .context("cannot run cargo")?;
+            .context("cannot wait for cargo")?;
         ensure!(
             output.status.success(),
             "`cargo build {}` failed ({})",
