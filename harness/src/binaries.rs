@@ -33,15 +33,8 @@ impl Profile {
     /// The profile that the running program was built with, as far as its place tells.
     fn of_this_program() -> Self {
         let running = std::env::current_exe().unwrap_or_default();
-        let in_release = running
-            .ancestors()
-            .skip(1)
-            .any(|dir| dir.file_name().is_some_and(|name| name == "release"));
-        if in_release {
-            Self::Release
-        } else {
-            Self::Debug
-        }
+        let in_release = running.ancestors().skip(1).any(|dir| dir.file_name().is_some_and(|name| name == "release"));
+        if in_release { Self::Release } else { Self::Debug }
     }
 }
 
@@ -57,18 +50,7 @@ impl Binaries {
     /// # Errors
     /// When they do not build.
     pub async fn build(profile: Profile) -> Result<Self> {
-        Self::build_with(
-            profile,
-            &[
-                "-p",
-                "millrace-api",
-                "-p",
-                "millrace-worker",
-                "-p",
-                "millrace-admin",
-            ],
-        )
-        .await
+        Self::build_with(profile, &["-p", "millrace-api", "-p", "millrace-worker", "-p", "millrace-admin"]).await
     }
 
     /// Builds the whole workspace, tests included: what a test run needs, with the same features for all.
@@ -88,17 +70,10 @@ impl Binaries {
         if let Some(dir) = set(BIN_DIR) {
             let binaries = Self { dir: dir.into() };
             let api = binaries.api();
-            ensure!(
-                api.is_file(),
-                "{BIN_DIR} is set, but {} is missing",
-                api.display()
-            );
+            ensure!(api.is_file(), "{BIN_DIR} is set, but {} is missing", api.display());
             return Ok(binaries);
         }
-        BUILT
-            .get_or_try_init(Self::build_once_per_run)
-            .await
-            .cloned()
+        BUILT.get_or_try_init(Self::build_once_per_run).await.cloned()
     }
 
     /// What makes child processes take these binaries as they are: a variable and its value.
@@ -129,11 +104,7 @@ impl Binaries {
     ///
     /// # Errors
     /// When it cannot be started. How it ended is in the output.
-    pub async fn run_cli(
-        &self,
-        environment: &[(String, String)],
-        arguments: &[&str],
-    ) -> Result<Output> {
+    pub async fn run_cli(&self, environment: &[(String, String)], arguments: &[&str]) -> Result<Output> {
         let mut command = Command::new(self.cli());
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("MILLRACE_") {
@@ -154,11 +125,7 @@ impl Binaries {
     ///
     /// # Errors
     /// When it fails; the message carries what it said.
-    pub async fn cli_stdout(
-        &self,
-        environment: &[(String, String)],
-        arguments: &[&str],
-    ) -> Result<String> {
+    pub async fn cli_stdout(&self, environment: &[(String, String)], arguments: &[&str]) -> Result<String> {
         let output = self.run_cli(environment, arguments).await?;
         let said = String::from_utf8_lossy(&output.stdout);
         if !output.status.success() {
@@ -183,9 +150,8 @@ impl Binaries {
         let notes = target_dir().join("harness");
         fs::create_dir_all(&notes).with_context(|| format!("cannot create {}", notes.display()))?;
         let lock = notes.join(".build-lock");
-        let _lock = tokio::task::spawn_blocking(move || lock_file(&lock))
-            .await
-            .context("waiting for another build")??;
+        let _lock =
+            tokio::task::spawn_blocking(move || lock_file(&lock)).await.context("waiting for another build")??;
         let note = notes.join("built");
         let built = fs::read_to_string(&note).unwrap_or_default();
         if let Some((by, dir)) = built.split_once('\n')
@@ -202,47 +168,25 @@ impl Binaries {
     async fn build_with(profile: Profile, what: &[&str]) -> Result<Self> {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut command = Command::new(cargo);
-        command
-            .current_dir(workspace_root())
-            .args(["build", "--message-format", "json-render-diagnostics"])
-            .args(what);
+        command.current_dir(workspace_root()).args(["build", "--message-format", "json-render-diagnostics"]).args(what);
         if profile == Profile::Release {
             command.arg("--release");
         }
         // Not `Command::output`, which would capture cargo's progress and complaints as well.
-        let child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn();
-        let output = child
-            .context("cannot run cargo")?
-            .wait_with_output()
-            .await
-            .context("cannot wait for cargo")?;
-        ensure!(
-            output.status.success(),
-            "`cargo build {}` failed ({})",
-            what.join(" "),
-            output.status
-        );
+        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true).spawn();
+        let output = child.context("cannot run cargo")?.wait_with_output().await.context("cannot wait for cargo")?;
+        ensure!(output.status.success(), "`cargo build {}` failed ({})", what.join(" "), output.status);
         let messages = String::from_utf8_lossy(&output.stdout);
-        let api = messages
-            .lines()
-            .find_map(executable_of_api)
-            .context("cargo has not built millrace-api")?;
+        let api = messages.lines().find_map(executable_of_api).context("cargo has not built millrace-api")?;
         let dir = api.parent().context("millrace-api lies in no directory")?;
-        Ok(Self {
-            dir: dir.to_owned(),
-        })
+        Ok(Self { dir: dir.to_owned() })
     }
 }
 
 /// The path of the API's binary, if `line` is cargo's message that it is built.
 fn executable_of_api(line: &str) -> Option<PathBuf> {
     let message: Value = serde_json::from_str(line).ok()?;
-    let is_binary =
-        message.pointer("/target/kind/0")? == "bin" && message.pointer("/profile/test")? == false;
+    let is_binary = message.pointer("/target/kind/0")? == "bin" && message.pointer("/profile/test")? == false;
     let path = Path::new(message.get("executable")?.as_str()?);
     (is_binary && path.file_stem()? == "millrace-api").then(|| path.to_owned())
 }

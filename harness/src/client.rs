@@ -58,20 +58,13 @@ impl Client {
             .no_proxy()
             .build()
             .context("cannot build an HTTP client")?;
-        Ok(Self {
-            http,
-            base: base.trim_end_matches('/').to_owned(),
-            key: None,
-        })
+        Ok(Self { http, base: base.trim_end_matches('/').to_owned(), key: None })
     }
 
     /// The same client with another credential.
     #[must_use]
     pub fn with_key(&self, key: &str) -> Self {
-        Self {
-            key: Some(key.into()),
-            ..self.clone()
-        }
+        Self { key: Some(key.into()), ..self.clone() }
     }
 
     /// The address of the API.
@@ -103,15 +96,8 @@ impl Client {
         let response = request.send().await.context("no answer from the API")?;
         let status = response.status().as_u16();
         let headers = response.headers().clone();
-        let body = response
-            .bytes()
-            .await
-            .context("the API's answer broke off")?;
-        Ok(Reply {
-            status,
-            headers,
-            body,
-        })
+        let body = response.bytes().await.context("the API's answer broke off")?;
+        Ok(Reply { status, headers, body })
     }
 
     /// `GET path`.
@@ -153,8 +139,7 @@ impl Client {
     pub async fn upload(&self, name: &str, content: impl Into<Bytes>) -> Result<Reply> {
         let part = Part::stream(reqwest::Body::from(content.into())).file_name(name.to_owned());
         let form = Form::new().part("file", part);
-        self.send(self.request(Method::POST, "/v1/assets").multipart(form))
-            .await
+        self.send(self.request(Method::POST, "/v1/assets").multipart(form)).await
     }
 
     /// Uploads the file at `path` as an asset, under its own name.
@@ -162,9 +147,7 @@ impl Client {
     /// # Errors
     /// When it cannot be read or no answer comes.
     pub async fn upload_file(&self, path: &Path) -> Result<Reply> {
-        let content = tokio::fs::read(path)
-            .await
-            .with_context(|| format!("cannot read {}", path.display()))?;
+        let content = tokio::fs::read(path).await.with_context(|| format!("cannot read {}", path.display()))?;
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         self.upload(&name, content).await
     }
@@ -187,14 +170,8 @@ impl Client {
         loop {
             let left = end.saturating_duration_since(Instant::now());
             let wait_s = left.as_secs().clamp(1, 30);
-            let job = self
-                .get(&format!("/v1/jobs/{id}?wait={wait_s}s"))
-                .await?
-                .expect(200)?;
-            if matches!(
-                job["state"].as_str(),
-                Some("succeeded" | "dead" | "cancelled")
-            ) {
+            let job = self.get(&format!("/v1/jobs/{id}?wait={wait_s}s")).await?.expect(200)?;
+            if matches!(job["state"].as_str(), Some("succeeded" | "dead" | "cancelled")) {
                 return Ok(job);
             }
             if left.is_zero() {
@@ -229,10 +206,7 @@ impl Reply {
     /// The content type, without parameters.
     #[must_use]
     pub fn content_type(&self) -> Option<&str> {
-        self.header(CONTENT_TYPE.as_str())?
-            .split(';')
-            .next()
-            .map(str::trim)
+        self.header(CONTENT_TYPE.as_str())?.split(';').next().map(str::trim)
     }
 
     /// The body as JSON, if the status is `status`.

@@ -20,10 +20,7 @@ pub fn workspace_root() -> &'static Path {
 #[must_use]
 pub fn target_dir() -> PathBuf {
     let running = std::env::current_exe().unwrap_or_default();
-    let tagged = running
-        .ancestors()
-        .skip(1)
-        .find(|dir| dir.join("CACHEDIR.TAG").is_file());
+    let tagged = running.ancestors().skip(1).find(|dir| dir.join("CACHEDIR.TAG").is_file());
     if let Some(dir) = tagged {
         return dir.to_owned();
     }
@@ -59,29 +56,21 @@ impl User {
             return Ok(None);
         }
         let accounts = fs::read_to_string("/etc/passwd").context("cannot read /etc/passwd")?;
-        let found = ["postgres", "nobody"]
-            .iter()
-            .find_map(|name| Self::in_passwd(&accounts, name));
+        let found = ["postgres", "nobody"].iter().find_map(|name| Self::in_passwd(&accounts, name));
         match found {
             Some(user) => Ok(Some(user)),
-            None => bail!(
-                "Postgres refuses to run as root, and there is no user `postgres` or `nobody` to run it under"
-            ),
+            None => {
+                bail!("Postgres refuses to run as root, and there is no user `postgres` or `nobody` to run it under")
+            }
         }
     }
 
     fn in_passwd(accounts: &str, name: &str) -> Option<Self> {
-        let line = accounts
-            .lines()
-            .find(|line| line.split(':').next() == Some(name))?;
+        let line = accounts.lines().find(|line| line.split(':').next() == Some(name))?;
         let mut fields = line.split(':').skip(2);
         let uid = fields.next()?.parse().ok()?;
         let gid = fields.next()?.parse().ok()?;
-        Some(Self {
-            name: name.to_owned(),
-            uid,
-            gid,
-        })
+        Some(Self { name: name.to_owned(), uid, gid })
     }
 
     /// Whether this user may enter `dir` and every directory above it (by mode bits; access lists are not asked).
@@ -105,31 +94,17 @@ impl User {
 
 /// A directory of ours below the system's temporary one that `user` can enter: for checkouts in a closed home directory.
 pub(crate) fn enterable_temp_base(user: &User) -> Result<PathBuf> {
-    let candidates = [
-        std::env::temp_dir(),
-        PathBuf::from("/tmp"),
-        PathBuf::from("/var/tmp"),
-    ];
-    let Some(parent) = candidates
-        .iter()
-        .find(|dir| dir.is_dir() && user.can_enter(dir))
-    else {
-        bail!(
-            "Postgres needs a directory that the user `{}` can enter: set TMPDIR to one",
-            user.name
-        );
+    let candidates = [std::env::temp_dir(), PathBuf::from("/tmp"), PathBuf::from("/var/tmp")];
+    let Some(parent) = candidates.iter().find(|dir| dir.is_dir() && user.can_enter(dir)) else {
+        bail!("Postgres needs a directory that the user `{}` can enter: set TMPDIR to one", user.name);
     };
     let uid = rustix::process::geteuid().as_raw();
     let base = parent.join(format!("millrace-{uid}"));
     create_private_dir(&base)?;
     // The name can be guessed and the parent is open to all: refuse what somebody else put there.
-    let found = fs::symlink_metadata(&base)
-        .with_context(|| format!("cannot look at {}", base.display()))?;
+    let found = fs::symlink_metadata(&base).with_context(|| format!("cannot look at {}", base.display()))?;
     if !found.is_dir() || found.uid() != uid {
-        bail!(
-            "{} is not a directory of ours: remove it, or set TMPDIR",
-            base.display()
-        );
+        bail!("{} is not a directory of ours: remove it, or set TMPDIR", base.display());
     }
     Ok(base)
 }
@@ -150,11 +125,7 @@ mod tests {
     use super::*;
 
     fn stranger() -> User {
-        User {
-            name: "stranger".into(),
-            uid: 54_321,
-            gid: 54_321,
-        }
+        User { name: "stranger".into(), uid: 54_321, gid: 54_321 }
     }
 
     #[test]
@@ -169,21 +140,14 @@ mod tests {
         assert!(stranger().can_enter(&inner));
         fs::set_permissions(closed, fs::Permissions::from_mode(0o700)).unwrap();
         assert!(!stranger().can_enter(&inner));
-        let owner = User {
-            uid: rustix::process::geteuid().as_raw(),
-            ..stranger()
-        };
+        let owner = User { uid: rustix::process::geteuid().as_raw(), ..stranger() };
         assert!(owner.can_enter(&inner));
     }
 
     #[test]
     fn account_is_read_by_its_whole_name() {
         let accounts = "root:x:0:0::/root:/bin/sh\npostgresql:x:7:7::/:/bin/sh\npostgres:x:101:104:a,b:/x:/bin/sh\n";
-        let expected = User {
-            name: "postgres".into(),
-            uid: 101,
-            gid: 104,
-        };
+        let expected = User { name: "postgres".into(), uid: 101, gid: 104 };
         assert_eq!(User::in_passwd(accounts, "postgres"), Some(expected));
         assert_eq!(User::in_passwd(accounts, "nobody"), None);
     }

@@ -60,20 +60,11 @@ impl Process {
     ///
     /// # Errors
     /// When the log cannot be opened or the program cannot be started.
-    pub fn spawn(
-        name: &str,
-        mut command: Command,
-        log: &Path,
-        on_parent_death: Signal,
-    ) -> Result<Self> {
+    pub fn spawn(name: &str, mut command: Command, log: &Path, on_parent_death: Signal) -> Result<Self> {
         let open = || OpenOptions::new().create(true).append(true).open(log);
         let output = open().with_context(|| format!("cannot open the log {}", log.display()))?;
         let errors = output.try_clone().context("cannot share the log")?;
-        command
-            .stdin(Stdio::null())
-            .stdout(output)
-            .stderr(errors)
-            .process_group(0);
+        command.stdin(Stdio::null()).stdout(output).stderr(errors).process_group(0);
         die_with_parent(&mut command, on_parent_death);
 
         let program = command.get_program().to_owned();
@@ -89,13 +80,7 @@ impl Process {
                 move || reap(child, pid, &end, &announce)
             })
             .context("cannot start the thread that waits for a child")?;
-        Ok(Self {
-            name: name.to_owned(),
-            pid,
-            log: log.to_owned(),
-            end,
-            ended,
-        })
+        Ok(Self { name: name.to_owned(), pid, log: log.to_owned(), end, ended })
     }
 
     /// The name it was started under, as used in messages.
@@ -139,13 +124,7 @@ impl Process {
     pub async fn wait_within(&self, deadline: Duration) -> Result<ExitStatus> {
         tokio::time::timeout(deadline, self.wait())
             .await
-            .map_err(|_| {
-                anyhow!(
-                    "{} still runs after {deadline:?}{}",
-                    self.name,
-                    self.log_excerpt()
-                )
-            })
+            .map_err(|_| anyhow!("{} still runs after {deadline:?}{}", self.name, self.log_excerpt()))
     }
 
     /// Sends a signal.
@@ -182,11 +161,7 @@ impl Process {
     pub(crate) fn end_blocking(&self, signal: Signal) {
         let status = self.end.lock();
         if status.is_none() && kill_process(self.pid, signal).is_ok() {
-            drop(
-                self.end
-                    .collected
-                    .wait_timeout_while(status, DROP_PATIENCE, |status| status.is_none()),
-            );
+            drop(self.end.collected.wait_timeout_while(status, DROP_PATIENCE, |status| status.is_none()));
         }
     }
 
@@ -204,11 +179,7 @@ impl Process {
     pub fn log_excerpt(&self) -> String {
         let tail = self.log_tail(20);
         let log = self.log.display();
-        if tail.is_empty() {
-            format!("\n(its log {log} is empty)")
-        } else {
-            format!("\nlast lines of {log}:\n{tail}")
-        }
+        if tail.is_empty() { format!("\n(its log {log} is empty)") } else { format!("\nlast lines of {log}:\n{tail}") }
     }
 }
 
@@ -221,24 +192,16 @@ impl Drop for Process {
         // Best effort: a failure means that it has just ended.
         let _ = kill_process_group(self.pid, Signal::KILL);
         let _ = kill_process(self.pid, Signal::KILL);
-        let waited = self
-            .end
-            .collected
-            .wait_timeout_while(status, DROP_PATIENCE, |status| status.is_none());
+        let waited = self.end.collected.wait_timeout_while(status, DROP_PATIENCE, |status| status.is_none());
         drop(waited);
     }
 }
 
 fn reap(mut child: Child, pid: Pid, end: &End, announce: &watch::Sender<Option<ExitStatus>>) {
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-    while matches!(
-        waitid(WaitId::Pid(pid), options),
-        Err(rustix::io::Errno::INTR)
-    ) {}
+    while matches!(waitid(WaitId::Pid(pid), options), Err(rustix::io::Errno::INTR)) {}
     let mut status = end.lock();
-    let collected = child
-        .wait()
-        .unwrap_or_else(|_| ExitStatus::from_raw(Signal::KILL.as_raw()));
+    let collected = child.wait().unwrap_or_else(|_| ExitStatus::from_raw(Signal::KILL.as_raw()));
     *status = Some(collected);
     drop(status);
     end.collected.notify_all();
@@ -257,10 +220,7 @@ fn die_with_parent(command: &mut Command, signal: Signal) {
             Err(io::Error::from(io::ErrorKind::BrokenPipe))
         }
     };
-    #[expect(
-        unsafe_code,
-        reason = "the death signal can only be set inside the child, between fork and exec"
-    )]
+    #[expect(unsafe_code, reason = "the death signal can only be set inside the child, between fork and exec")]
     // SAFETY: between fork and exec only async-signal-safe work is allowed. The closure makes two plain system calls and
     // compares two integers: no allocation, no lock, no environment; `io::Error::from` of a kind or an errno allocates nothing.
     // The standard library runs it after it changed the user, which matters because a change of user clears the setting.

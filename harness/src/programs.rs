@@ -63,13 +63,9 @@ pub struct Search {
 impl Default for Search {
     /// `PATH`, then the places that distributions use, newest Postgres first; installs where root.
     fn default() -> Self {
-        let mut path: Vec<PathBuf> =
-            env::split_paths(&env::var_os("PATH").unwrap_or_default()).collect();
+        let mut path: Vec<PathBuf> = env::split_paths(&env::var_os("PATH").unwrap_or_default()).collect();
         path.extend(distribution_places());
-        Self {
-            path,
-            install: Install::WhereRoot,
-        }
+        Self { path, install: Install::WhereRoot }
     }
 }
 
@@ -77,10 +73,7 @@ impl Search {
     /// Looks in `path` alone, in the form of the `PATH` variable.
     #[must_use]
     pub fn only(path: &OsString, install: Install) -> Self {
-        Self {
-            path: env::split_paths(path).collect(),
-            install,
-        }
+        Self { path: env::split_paths(path).collect(), install }
     }
 
     /// Makes sure that all of `programs` are there.
@@ -91,9 +84,7 @@ impl Search {
         if self.missing(programs).is_empty() {
             return Ok(());
         }
-        if self.install == Install::WhereRoot
-            && rustix::process::geteuid().is_root()
-            && self.file("apt-get").is_some()
+        if self.install == Install::WhereRoot && rustix::process::geteuid().is_root() && self.file("apt-get").is_some()
         {
             self.install(programs).await?;
         }
@@ -107,30 +98,22 @@ impl Search {
     /// `redis-server` or `valkey-server`.
     pub(crate) async fn redis(&self) -> Result<PathBuf> {
         self.require(&[Program::Redis]).await?;
-        self.find(Program::Redis)
-            .context("redis-server has just been found and is gone")
+        self.find(Program::Redis).context("redis-server has just been found and is gone")
     }
 
     /// The directory with `postgres` and `initdb`.
     pub(crate) async fn postgres_bin(&self) -> Result<PathBuf> {
         self.require(&[Program::Postgres]).await?;
-        self.find(Program::Postgres)
-            .context("postgres has just been found and is gone")
+        self.find(Program::Postgres).context("postgres has just been found and is gone")
     }
 
     fn missing(&self, programs: &[Program]) -> Vec<Program> {
-        programs
-            .iter()
-            .copied()
-            .filter(|program| self.find(*program).is_none())
-            .collect()
+        programs.iter().copied().filter(|program| self.find(*program).is_none()).collect()
     }
 
     fn find(&self, program: Program) -> Option<PathBuf> {
         match program {
-            Program::Redis => self
-                .file("redis-server")
-                .or_else(|| self.file("valkey-server")),
+            Program::Redis => self.file("redis-server").or_else(|| self.file("valkey-server")),
             // A link on PATH leads to the directory that holds all the programs of that version.
             Program::Postgres => self.path.iter().find_map(|dir| {
                 let real = dir.join("postgres").canonicalize().ok()?;
@@ -141,30 +124,20 @@ impl Search {
     }
 
     fn file(&self, name: &str) -> Option<PathBuf> {
-        self.path
-            .iter()
-            .map(|dir| dir.join(name))
-            .find(|file| file.is_file())
+        self.path.iter().map(|dir| dir.join(name)).find(|file| file.is_file())
     }
 
     async fn install(&self, programs: &[Program]) -> Result<()> {
         // Two runs on a fresh machine: the second waits, and then finds what the first has installed.
         let lock = env::temp_dir().join("millrace-install.lock");
-        let lock = tokio::task::spawn_blocking(move || lock_file(&lock))
-            .await
-            .context("waiting for another install")??;
+        let lock =
+            tokio::task::spawn_blocking(move || lock_file(&lock)).await.context("waiting for another install")??;
         let missing = self.missing(programs);
         if missing.is_empty() {
             return Ok(());
         }
-        let packages: Vec<&str> = missing
-            .iter()
-            .map(|program| program.debian_package())
-            .collect();
-        eprintln!(
-            "installing {} with apt-get (missing on this machine)",
-            packages.join(" and ")
-        );
+        let packages: Vec<&str> = missing.iter().map(|program| program.debian_package()).collect();
+        eprintln!("installing {} with apt-get (missing on this machine)", packages.join(" and "));
         apt_get(&["update"]).await?;
         let mut arguments = vec!["install", "--yes", "--no-install-recommends"];
         arguments.extend(&packages);
@@ -184,12 +157,7 @@ async fn apt_get(arguments: &[&str]) -> Result<()> {
         .context("cannot run apt-get")?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
-        bail!(
-            "`apt-get {}` failed ({}): {}",
-            arguments.join(" "),
-            output.status,
-            said.trim()
-        );
+        bail!("`apt-get {}` failed ({}): {}", arguments.join(" "), output.status, said.trim());
     }
     Ok(())
 }
@@ -219,22 +187,10 @@ fn distribution_places() -> Vec<PathBuf> {
         ("/usr/local/opt", "postgresql@", "bin"),
         ("/Applications/Postgres.app/Contents/Versions", "", "bin"),
     ] {
-        places.extend(
-            newest_first(Path::new(parent), prefix)
-                .into_iter()
-                .map(|dir| dir.join(suffix)),
-        );
+        places.extend(newest_first(Path::new(parent), prefix).into_iter().map(|dir| dir.join(suffix)));
     }
-    places.extend(
-        [
-            "/usr/local/sbin",
-            "/usr/local/bin",
-            "/usr/sbin",
-            "/usr/bin",
-            "/opt/homebrew/bin",
-        ]
-        .map(PathBuf::from),
-    );
+    places
+        .extend(["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/opt/homebrew/bin"].map(PathBuf::from));
     places
 }
 
@@ -278,21 +234,14 @@ mod tests {
         let search = Search::only(&dir.path().into(), Install::Never);
         assert_eq!(search.find(Program::Redis), None);
         fs::write(dir.path().join("valkey-server"), "").unwrap();
-        assert_eq!(
-            search.find(Program::Redis),
-            Some(dir.path().join("valkey-server"))
-        );
+        assert_eq!(search.find(Program::Redis), Some(dir.path().join("valkey-server")));
     }
 
     #[tokio::test]
     async fn missing_servers_are_named_in_one_line_with_what_to_install() {
         let empty = tempfile::tempdir().unwrap();
         let search = Search::only(&empty.path().into(), Install::Never);
-        let error = search
-            .require(&[Program::Redis, Program::Postgres])
-            .await
-            .unwrap_err()
-            .to_string();
+        let error = search.require(&[Program::Redis, Program::Postgres]).await.unwrap_err().to_string();
         assert_eq!(error.lines().count(), 1, "{error}");
         for part in [
             "redis-server (or valkey-server) and postgres (with initdb) not found",
@@ -311,9 +260,6 @@ mod tests {
         let search = Search::only(&dir.path().into(), Install::Never);
         assert!(search.postgres_bin().await.is_err());
         fs::write(dir.path().join("initdb"), "").unwrap();
-        assert_eq!(
-            search.postgres_bin().await.unwrap(),
-            dir.path().canonicalize().unwrap()
-        );
+        assert_eq!(search.postgres_bin().await.unwrap(), dir.path().canonicalize().unwrap());
     }
 }

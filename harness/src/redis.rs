@@ -66,10 +66,7 @@ impl RedisServer {
     pub async fn start(dir: &Path, options: RedisOptions) -> Result<Self> {
         let program = options.search.redis().await?;
         let dir = dir.join("redis");
-        fs::DirBuilder::new()
-            .mode(0o700)
-            .create(&dir)
-            .with_context(|| format!("cannot create {}", dir.display()))?;
+        fs::DirBuilder::new().mode(0o700).create(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
         let password = SecretString::from(random_hex(24)?);
         let major = major_version(&program).await?;
         for _ in 0..PORT_ATTEMPTS {
@@ -78,18 +75,8 @@ impl RedisServer {
             let process = launch(&program, &dir)?;
             match wait_ready(&process, port, &password).await {
                 Ok(()) => {
-                    let url =
-                        format!("redis://:{}@127.0.0.1:{port}/0", password.expose_secret()).into();
-                    return Ok(Self {
-                        url,
-                        private: Some(Private {
-                            program,
-                            dir,
-                            port,
-                            password,
-                            process,
-                        }),
-                    });
+                    let url = format!("redis://:{}@127.0.0.1:{port}/0", password.expose_secret()).into();
+                    return Ok(Self { url, private: Some(Private { program, dir, port, password, process }) });
                 }
                 Err(_) if lost_port(&process) => {}
                 Err(error) => return Err(error),
@@ -101,10 +88,7 @@ impl RedisServer {
     /// One that somebody else runs: it can be used, but not killed or restarted.
     #[must_use]
     pub fn external(url: &str) -> Self {
-        Self {
-            url: url.into(),
-            private: None,
-        }
+        Self { url: url.into(), private: None }
     }
 
     /// How to connect, password included.
@@ -184,30 +168,20 @@ impl RedisServer {
     }
 
     fn private(&mut self) -> Result<&mut Private> {
-        self.private.as_mut().context(
-            "this Redis was not started here (REDIS_URL), so it cannot be stopped or started here",
-        )
+        self.private
+            .as_mut()
+            .context("this Redis was not started here (REDIS_URL), so it cannot be stopped or started here")
     }
 }
 
 /// A loopback port that nobody listens on at this moment.
 pub(crate) fn free_port() -> Result<u16> {
-    let listener =
-        TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot find a free loopback port")?;
-    Ok(listener
-        .local_addr()
-        .context("cannot read the address of a new socket")?
-        .port())
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot find a free loopback port")?;
+    Ok(listener.local_addr().context("cannot read the address of a new socket")?.port())
 }
 
 /// The configuration is a file, not arguments, so that the password does not show in the process list.
-fn write_config(
-    dir: &Path,
-    port: u16,
-    password: &SecretString,
-    major: u32,
-    extra: &[(String, String)],
-) -> Result<()> {
+fn write_config(dir: &Path, port: u16, password: &SecretString, major: u32, extra: &[(String, String)]) -> Result<()> {
     let password = password.expose_secret();
     let data = dir.display();
     let mut config = format!(
@@ -235,8 +209,7 @@ fn write_config(
         .mode(0o600)
         .open(&path)
         .with_context(|| format!("cannot create {}", path.display()))?;
-    std::io::Write::write_all(&mut file, config.as_bytes())
-        .with_context(|| format!("cannot write {}", path.display()))
+    std::io::Write::write_all(&mut file, config.as_bytes()).with_context(|| format!("cannot write {}", path.display()))
 }
 
 fn launch(program: &Path, dir: &Path) -> Result<Process> {
@@ -252,36 +225,23 @@ async fn major_version(program: &Path) -> Result<u32> {
         .await
         .with_context(|| format!("cannot run {}", program.display()))?;
     let text = String::from_utf8_lossy(&output.stdout);
-    let version = text
-        .split_whitespace()
-        .find_map(|word| word.strip_prefix("v="));
+    let version = text.split_whitespace().find_map(|word| word.strip_prefix("v="));
     let major = version.and_then(|version| version.split('.').next()?.parse().ok());
-    major.with_context(|| {
-        format!(
-            "`{} --version` says {text:?}, which has no version",
-            program.display()
-        )
-    })
+    major.with_context(|| format!("`{} --version` says {text:?}, which has no version", program.display()))
 }
 
 async fn wait_ready(process: &Process, port: u16, password: &SecretString) -> Result<()> {
     let deadline = Instant::now() + START_DEADLINE;
     loop {
         if let Some(status) = process.status() {
-            bail!(
-                "Redis ended while starting: {status}{}",
-                process.log_excerpt()
-            );
+            bail!("Redis ended while starting: {status}{}", process.log_excerpt());
         }
         // Only ours knows the password, so an answer is proof that the port is not somebody else's.
         if answers(port, password).await {
             return Ok(());
         }
         if Instant::now() > deadline {
-            bail!(
-                "Redis does not answer after {START_DEADLINE:?}{}",
-                process.log_excerpt()
-            );
+            bail!("Redis does not answer after {START_DEADLINE:?}{}", process.log_excerpt());
         }
         sleep(POLL).await;
     }

@@ -45,23 +45,13 @@ impl RunDir {
         fs::create_dir_all(base).with_context(|| format!("cannot create {}", base.display()))?;
         let gate = lock_file(&base.join(LOCK))?;
         sweep(base);
-        let since_epoch = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let count = COUNTER.fetch_add(1, Ordering::Relaxed);
-        let path = base.join(format!(
-            "{}-{}-{count}",
-            process::id(),
-            since_epoch.as_millis()
-        ));
+        let path = base.join(format!("{}-{}-{count}", process::id(), since_epoch.as_millis()));
         create_private_dir(&path)?;
         let lock = lock_file(&path.join(LOCK))?;
         drop(gate);
-        Ok(Self {
-            path,
-            keep: false,
-            _lock: lock,
-        })
+        Ok(Self { path, keep: false, _lock: lock })
     }
 
     /// Where it is.
@@ -92,8 +82,7 @@ pub(crate) fn lock_file(path: &Path) -> Result<File> {
         .write(true)
         .open(path)
         .with_context(|| format!("cannot open {}", path.display()))?;
-    file.lock()
-        .with_context(|| format!("cannot lock {}", path.display()))?;
+    file.lock().with_context(|| format!("cannot lock {}", path.display()))?;
     Ok(file)
 }
 

@@ -26,10 +26,9 @@ impl Servers {
     /// When a private one cannot be had; the message says what to install or shows the server's log.
     pub async fn start(dir: &Path) -> Result<Self> {
         match (set("REDIS_URL"), set("DATABASE_URL")) {
-            (Some(redis), Some(postgres)) => Ok(Self {
-                redis: RedisServer::external(&redis),
-                postgres: PostgresServer::external(&postgres),
-            }),
+            (Some(redis), Some(postgres)) => {
+                Ok(Self { redis: RedisServer::external(&redis), postgres: PostgresServer::external(&postgres) })
+            }
             _ => Self::start_private(dir).await,
         }
     }
@@ -42,18 +41,9 @@ impl Servers {
         let search = Search::default();
         // Both at once, so that one message (or one install) covers all that is missing.
         search.require(&[Program::Redis, Program::Postgres]).await?;
-        let redis = RedisOptions {
-            search: search.clone(),
-            ..RedisOptions::default()
-        };
-        let postgres = PostgresOptions {
-            search,
-            ..PostgresOptions::default()
-        };
-        let (redis, postgres) = tokio::try_join!(
-            RedisServer::start(dir, redis),
-            PostgresServer::start(dir, postgres)
-        )?;
+        let redis = RedisOptions { search: search.clone(), ..RedisOptions::default() };
+        let postgres = PostgresOptions { search, ..PostgresOptions::default() };
+        let (redis, postgres) = tokio::try_join!(RedisServer::start(dir, redis), PostgresServer::start(dir, postgres))?;
         Ok(Self { redis, postgres })
     }
 
@@ -79,7 +69,5 @@ impl Servers {
 }
 
 pub(crate) fn set(variable: &str) -> Option<String> {
-    std::env::var(variable)
-        .ok()
-        .filter(|value| !value.is_empty())
+    std::env::var(variable).ok().filter(|value| !value.is_empty())
 }

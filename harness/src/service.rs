@@ -81,11 +81,7 @@ impl Service {
     /// When it ends or stays silent; the message carries the end of its log.
     pub async fn start(spec: ServiceSpec, until: Until) -> Result<Self> {
         let (process, address) = launch(&spec, &spec.bind).await?;
-        let service = Self {
-            spec,
-            process,
-            address,
-        };
+        let service = Self { spec, process, address };
         if until == Until::Ready {
             service.wait_ready(START_DEADLINE).await?;
         }
@@ -117,10 +113,7 @@ impl Service {
         let end = Instant::now() + deadline;
         loop {
             if let Some(status) = self.process.status() {
-                bail!(
-                    "{name} ended before it was ready: {status}{}",
-                    self.process.log_excerpt()
-                );
+                bail!("{name} ended before it was ready: {status}{}", self.process.log_excerpt());
             }
             let said = match client.get("/health/ready").await {
                 Ok(reply) if reply.status == 200 => return Ok(()),
@@ -128,10 +121,7 @@ impl Service {
                 Err(error) => format!("{error:#}"),
             };
             if Instant::now() > end {
-                bail!(
-                    "{name} is not ready after {deadline:?} ({said}){}",
-                    self.process.log_excerpt()
-                );
+                bail!("{name} is not ready after {deadline:?} ({said}){}", self.process.log_excerpt());
             }
             sleep(POLL * 2).await;
         }
@@ -175,8 +165,7 @@ impl Service {
 async fn launch(spec: &ServiceSpec, bind: &str) -> Result<(Process, SocketAddr)> {
     let address_file = spec.dir.join(format!("{}.address", spec.name));
     if address_file.exists() {
-        fs::remove_file(&address_file)
-            .with_context(|| format!("cannot remove {}", address_file.display()))?;
+        fs::remove_file(&address_file).with_context(|| format!("cannot remove {}", address_file.display()))?;
     }
     let mut command = Command::new(&spec.program);
     for (name, _) in std::env::vars_os() {
@@ -194,25 +183,15 @@ async fn launch(spec: &ServiceSpec, bind: &str) -> Result<(Process, SocketAddr)>
     loop {
         // The file is put in place whole, so what parses is the address.
         if let Ok(text) = fs::read_to_string(&address_file) {
-            let address = text
-                .trim()
-                .parse()
-                .with_context(|| format!("{} wrote {text:?} as its address", spec.name))?;
+            let address =
+                text.trim().parse().with_context(|| format!("{} wrote {text:?} as its address", spec.name))?;
             return Ok((process, address));
         }
         if let Some(status) = process.status() {
-            bail!(
-                "{} ended while starting: {status}{}",
-                spec.name,
-                process.log_excerpt()
-            );
+            bail!("{} ended while starting: {status}{}", spec.name, process.log_excerpt());
         }
         if Instant::now() > deadline {
-            bail!(
-                "{} does not listen after {START_DEADLINE:?}{}",
-                spec.name,
-                process.log_excerpt()
-            );
+            bail!("{} does not listen after {START_DEADLINE:?}{}", spec.name, process.log_excerpt());
         }
         sleep(POLL).await;
     }
@@ -240,16 +219,8 @@ mod tests {
             ("MILLRACE_KEY", false, false),
             ("MILLRACE_TEST_POSTGRES", false, false),
         ] {
-            assert_eq!(
-                !is_hidden(variable, Inherit::Settings),
-                in_development,
-                "{variable}"
-            );
-            assert_eq!(
-                !is_hidden(variable, Inherit::NoSettings),
-                in_tests,
-                "{variable}"
-            );
+            assert_eq!(!is_hidden(variable, Inherit::Settings), in_development, "{variable}");
+            assert_eq!(!is_hidden(variable, Inherit::NoSettings), in_tests, "{variable}");
         }
     }
 }

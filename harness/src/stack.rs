@@ -91,10 +91,8 @@ impl StackBuilder {
     pub async fn start(self) -> Result<Stack> {
         let run = RunDir::create()?;
         let binaries = Binaries::for_tests().await?;
-        let (redis, (postgres, database_url, migrated)) = tokio::try_join!(
-            RedisServer::start(run.path(), self.redis),
-            database(run.path(), self.own_postgres)
-        )?;
+        let (redis, (postgres, database_url, migrated)) =
+            tokio::try_join!(RedisServer::start(run.path(), self.redis), database(run.path(), self.own_postgres))?;
 
         let jwt_secret = random_hex(32)?;
         let mut environment: Vec<(String, String)> = [
@@ -102,20 +100,14 @@ impl StackBuilder {
             ("REDIS_URL", redis.url().to_owned()),
             ("MILLRACE_ENV", "development".into()),
             ("MILLRACE_JWT_SECRET", jwt_secret.clone()),
-            (
-                "MILLRACE_STORAGE_URL",
-                file_url(&run.path().join("storage"))?,
-            ),
+            ("MILLRACE_STORAGE_URL", file_url(&run.path().join("storage"))?),
         ]
         .map(|(name, value)| (name.to_owned(), value))
         .into();
         environment.extend(self.environment);
 
         if !migrated {
-            binaries
-                .cli_stdout(&environment, &["migrate"])
-                .await
-                .context("cannot migrate the test's database")?;
+            binaries.cli_stdout(&environment, &["migrate"]).await.context("cannot migrate the test's database")?;
         }
         let (org, key) = create_key(&binaries, &environment, "new", "admin").await?;
         let api = ServiceSpec {
@@ -240,27 +232,15 @@ impl Stack {
     ///
     /// # Errors
     /// When it does not come up.
-    pub async fn add_worker_with(
-        &mut self,
-        variables: &[(&str, &str)],
-        until: Until,
-    ) -> Result<usize> {
+    pub async fn add_worker_with(&mut self, variables: &[(&str, &str)], until: Until) -> Result<usize> {
         let index = self.workers.len();
-        let further = variables
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect();
+        let further = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let spec = ServiceSpec {
             name: format!("worker-{index}"),
             program: self.binaries.worker(),
             bind_variable: "MILLRACE_WORKER_BIND",
             bind: "127.0.0.1:0".into(),
-            environment: [
-                self.environment.clone(),
-                self.worker_environment.clone(),
-                further,
-            ]
-            .concat(),
+            environment: [self.environment.clone(), self.worker_environment.clone(), further].concat(),
             inherit: Inherit::NoSettings,
             dir: self.run.path().to_owned(),
         };
@@ -313,12 +293,7 @@ impl Stack {
                 continue;
             }
             let status = process.terminate(DRAIN_DEADLINE).await?;
-            ensure!(
-                status.success(),
-                "{} drained with {status}{}",
-                process.name(),
-                process.log_excerpt()
-            );
+            ensure!(status.success(), "{} drained with {status}{}", process.name(), process.log_excerpt());
         }
         Ok(())
     }
@@ -329,22 +304,14 @@ impl Drop for Stack {
         if std::thread::panicking() {
             for service in std::iter::once(&self.api).chain(&self.workers) {
                 let process = service.process();
-                eprintln!(
-                    "---- {}: {:?}\n{}",
-                    process.name(),
-                    process.status(),
-                    process.log_tail(LOG_LINES)
-                );
+                eprintln!("---- {}: {:?}\n{}", process.name(), process.status(), process.log_tail(LOG_LINES));
             }
         }
     }
 }
 
 /// A database for one stack: its server, its URL, and whether it is migrated already.
-async fn database(
-    dir: &Path,
-    own: Option<PostgresOptions>,
-) -> Result<(PostgresServer, String, bool)> {
+async fn database(dir: &Path, own: Option<PostgresOptions>) -> Result<(PostgresServer, String, bool)> {
     let shared = set(TEST_POSTGRES).filter(|_| own.is_none());
     let Some(shared) = shared else {
         let server = PostgresServer::start(dir, own.unwrap_or_default()).await?;
@@ -355,14 +322,8 @@ async fn database(
     // Parallel tests are processes or threads: pid and counter tell these apart, the time tells runs apart.
     static COUNTER: AtomicU32 = AtomicU32::new(0);
     let count = COUNTER.fetch_add(1, Ordering::Relaxed);
-    let since_epoch = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    let name = format!(
-        "{TEST_DATABASES}{}_{}_{count}",
-        std::process::id(),
-        since_epoch.as_millis()
-    );
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let name = format!("{TEST_DATABASES}{}_{}_{count}", std::process::id(), since_epoch.as_millis());
     match set(TEST_TEMPLATE) {
         Some(template) => {
             let url = server.copy_database(&name, &template).await?;
@@ -384,19 +345,9 @@ async fn create_key(
     org: &str,
     role: &str,
 ) -> Result<(String, String)> {
-    let said = binaries
-        .cli_stdout(
-            environment,
-            &["keys", "create", "--org", org, "--role", role, "--json"],
-        )
-        .await?;
-    let created: Value =
-        serde_json::from_str(&said).context("`millrace keys create --json` printed no JSON")?;
-    let field = |name: &str| {
-        created[name]
-            .as_str()
-            .map(str::to_owned)
-            .with_context(|| format!("no {name} in {created}"))
-    };
+    let said = binaries.cli_stdout(environment, &["keys", "create", "--org", org, "--role", role, "--json"]).await?;
+    let created: Value = serde_json::from_str(&said).context("`millrace keys create --json` printed no JSON")?;
+    let field =
+        |name: &str| created[name].as_str().map(str::to_owned).with_context(|| format!("no {name} in {created}"));
     Ok((field("org_id")?, field("key")?))
 }

@@ -28,11 +28,7 @@ async fn orphan_maker() -> Result<()> {
     let run = RunDir::create()?;
     let servers = Servers::start_private(run.path()).await?;
     let sleeper = sleeper(run.path())?;
-    let pids = [
-        servers.redis.pid(),
-        servers.postgres.pid(),
-        Some(sleeper.pid()),
-    ];
+    let pids = [servers.redis.pid(), servers.postgres.pid(), Some(sleeper.pid())];
     let pids = pids.map(|pid| pid.unwrap().to_string()).join(",");
     let told = format!("orphans:{pids}\nleft:{}\n", run.path().display());
     std::io::stderr().write_all(told.as_bytes())?;
@@ -50,9 +46,7 @@ fn children_die_when_their_parent_is_killed_with_9() -> Result<()> {
         .spawn()?;
     let output = BufReader::new(maker.stderr.take().context("no output")?);
     let mut said = output.lines().map_while(Result::ok).filter_map(|line| {
-        let (_, rest) = line
-            .split_once("orphans:")
-            .or_else(|| line.split_once("left:"))?;
+        let (_, rest) = line.split_once("orphans:").or_else(|| line.split_once("left:"))?;
         Some(rest.to_owned())
     });
     let pids = said.next().context("the helper ended early")?;
@@ -63,10 +57,7 @@ fn children_die_when_their_parent_is_killed_with_9() -> Result<()> {
     let deadline = Instant::now() + Duration::from_secs(20);
     for pid in pids.split(',') {
         while is_alive(pid) {
-            assert!(
-                Instant::now() < deadline,
-                "{pid} of {pids} has outlived its parent"
-            );
+            assert!(Instant::now() < deadline, "{pid} of {pids} has outlived its parent");
             std::thread::sleep(Duration::from_millis(10));
         }
     }
@@ -81,10 +72,7 @@ fn children_die_when_their_parent_is_killed_with_9() -> Result<()> {
 #[cfg(target_os = "linux")]
 fn is_alive(pid: &str) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let state = stat
-        .rsplit(')')
-        .next()
-        .and_then(|rest| rest.split_whitespace().next().map(str::to_owned));
+    let state = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().next().map(str::to_owned));
     state.is_some_and(|state| !["Z", "X"].contains(&state.as_str()))
 }
 
@@ -104,21 +92,10 @@ async fn ended_child_tells_how_and_takes_no_signals() -> Result<()> {
     let run = RunDir::create()?;
     let mut command = Command::new("sh");
     command.args(["-c", "echo one; echo two >&2; exit 3"]);
-    let process = Process::spawn(
-        "shell",
-        command,
-        &run.path().join("shell.log"),
-        Signal::KILL,
-    )?;
+    let process = Process::spawn("shell", command, &run.path().join("shell.log"), Signal::KILL)?;
     assert_eq!(process.wait().await.code(), Some(3));
     assert_eq!(process.log_tail(1), "two");
-    assert!(
-        process
-            .signal(Signal::TERM)
-            .unwrap_err()
-            .to_string()
-            .contains("exit status: 3")
-    );
+    assert!(process.signal(Signal::TERM).unwrap_err().to_string().contains("exit status: 3"));
     assert!(process.terminate(Duration::from_secs(1)).await.is_err());
     Ok(())
 }
@@ -128,23 +105,13 @@ async fn terminate_gives_up_at_its_deadline_and_drop_ends_the_child() -> Result<
     let run = RunDir::create()?;
     let log = run.path().join("stubborn.log");
     let mut command = Command::new("sh");
-    command.args([
-        "-c",
-        "trap '' TERM; echo deaf; while :; do sleep 0.05; done",
-    ]);
+    command.args(["-c", "trap '' TERM; echo deaf; while :; do sleep 0.05; done"]);
     let process = Process::spawn("stubborn", command, &log, Signal::KILL)?;
     while process.log_tail(1) != "deaf" {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    let error = process
-        .terminate(Duration::from_millis(200))
-        .await
-        .unwrap_err()
-        .to_string();
-    assert!(
-        error.contains("stubborn still runs") && error.contains("deaf"),
-        "{error}"
-    );
+    let error = process.terminate(Duration::from_millis(200)).await.unwrap_err().to_string();
+    assert!(error.contains("stubborn still runs") && error.contains("deaf"), "{error}");
     let pid = process.pid();
     drop(process);
     assert!(!Path::new(&format!("/proc/{pid}")).exists());

@@ -3,23 +3,17 @@
 use std::{path::Path, time::Duration};
 
 use anyhow::{Context, Result};
-use millrace_harness::{
-    PostgresOptions, PostgresServer, RedisOptions, RedisServer, RunDir, Servers,
-};
+use millrace_harness::{PostgresOptions, PostgresServer, RedisOptions, RedisServer, RunDir, Servers};
 use redis::{AsyncCommands, aio::MultiplexedConnection};
 use sqlx::{Connection, PgConnection};
 
 async fn redis_at(server: &RedisServer) -> Result<MultiplexedConnection> {
-    Ok(redis::Client::open(server.url())?
-        .get_multiplexed_async_connection()
-        .await?)
+    Ok(redis::Client::open(server.url())?.get_multiplexed_async_connection().await?)
 }
 
 async fn count(url: &str) -> Result<i64> {
     let mut connection = PgConnection::connect(url).await?;
-    Ok(sqlx::query_scalar("SELECT count(*) FROM kept")
-        .fetch_one(&mut connection)
-        .await?)
+    Ok(sqlx::query_scalar("SELECT count(*) FROM kept").fetch_one(&mut connection).await?)
 }
 
 async fn insert(url: &str) -> Result<()> {
@@ -32,16 +26,8 @@ async fn insert(url: &str) -> Result<()> {
 
 /// `everysec` promises a sync within about a second; Redis tells when nothing is pending any more.
 async fn synced(connection: &mut MultiplexedConnection) -> Result<()> {
-    let (local, _): (u64, u64) = redis::cmd("WAITAOF")
-        .arg(1)
-        .arg(0)
-        .arg(10_000)
-        .query_async(connection)
-        .await?;
-    anyhow::ensure!(
-        local == 1,
-        "the append-only file was not synced within 10 s"
-    );
+    let (local, _): (u64, u64) = redis::cmd("WAITAOF").arg(1).arg(0).arg(10_000).query_async(connection).await?;
+    anyhow::ensure!(local == 1, "the append-only file was not synced within 10 s");
     Ok(())
 }
 
@@ -77,14 +63,7 @@ async fn redis_keeps_synced_writes_through_kill_and_through_stop() -> Result<()>
 async fn redis_is_set_up_as_production_asks() -> Result<()> {
     let run = RunDir::create()?;
     let directives = vec![("maxmemory".to_owned(), "64mb".to_owned())];
-    let server = RedisServer::start(
-        run.path(),
-        RedisOptions {
-            directives,
-            ..RedisOptions::default()
-        },
-    )
-    .await?;
+    let server = RedisServer::start(run.path(), RedisOptions { directives, ..RedisOptions::default() }).await?;
     let mut connection = redis_at(&server).await?;
     for (name, expected) in [
         ("appendonly", "yes"),
@@ -93,27 +72,14 @@ async fn redis_is_set_up_as_production_asks() -> Result<()> {
         ("maxmemory", "67108864"),
         ("bind", "127.0.0.1"),
     ] {
-        let (_, value): (String, String) = redis::cmd("CONFIG")
-            .arg("GET")
-            .arg(name)
-            .query_async(&mut connection)
-            .await?;
+        let (_, value): (String, String) =
+            redis::cmd("CONFIG").arg("GET").arg(name).query_async(&mut connection).await?;
         assert_eq!(value, expected, "{name}");
     }
-    () = redis::cmd("DEBUG")
-        .arg("SLEEP")
-        .arg(0)
-        .query_async(&mut connection)
-        .await?;
+    () = redis::cmd("DEBUG").arg("SLEEP").arg(0).query_async(&mut connection).await?;
 
-    let without_password = server
-        .url()
-        .split_once('@')
-        .map(|(_, rest)| format!("redis://{rest}"))
-        .unwrap();
-    let refused = redis::Client::open(without_password)?
-        .get_multiplexed_async_connection()
-        .await;
+    let without_password = server.url().split_once('@').map(|(_, rest)| format!("redis://{rest}")).unwrap();
+    let refused = redis::Client::open(without_password)?.get_multiplexed_async_connection().await;
     let refused: redis::RedisResult<String> = match refused {
         Ok(mut connection) => redis::cmd("PING").query_async(&mut connection).await,
         Err(error) => Err(error),
@@ -129,11 +95,7 @@ async fn frozen_redis_answers_again_after_its_thaw() -> Result<()> {
     let mut connection = redis_at(&server).await?;
     server.freeze()?;
     let ping = redis::cmd("PING");
-    let silence = tokio::time::timeout(
-        Duration::from_millis(200),
-        ping.query_async::<String>(&mut connection),
-    )
-    .await;
+    let silence = tokio::time::timeout(Duration::from_millis(200), ping.query_async::<String>(&mut connection)).await;
     assert!(silence.is_err(), "a frozen server does not answer");
     server.thaw()?;
     let mut connection = redis_at(&server).await?;
@@ -164,27 +126,14 @@ async fn postgres_keeps_rows_through_stop_and_through_kill() -> Result<()> {
 async fn each_test_can_have_a_database_of_its_own() -> Result<()> {
     let run = RunDir::create()?;
     let settings = vec![("fsync".to_owned(), "off".to_owned())];
-    let server = PostgresServer::start(
-        run.path(),
-        PostgresOptions {
-            settings,
-            ..PostgresOptions::default()
-        },
-    )
-    .await?;
+    let server = PostgresServer::start(run.path(), PostgresOptions { settings, ..PostgresOptions::default() }).await?;
     let template = server.create_database("own_template").await?;
     insert(&template).await?;
-    let (one, two) = tokio::try_join!(
-        server.copy_database("own_1", "own_template"),
-        server.copy_database("own_2", "own_template")
-    )?;
+    let (one, two) =
+        tokio::try_join!(server.copy_database("own_1", "own_template"), server.copy_database("own_2", "own_template"))?;
     insert(&one).await?;
     assert_eq!(count(&one).await?, 2);
-    assert_eq!(
-        count(&two).await?,
-        1,
-        "what one test writes, the other does not see"
-    );
+    assert_eq!(count(&two).await?, 1, "what one test writes, the other does not see");
 
     let mut connection = PgConnection::connect(&two).await?;
     let (encoding, fsync): (String, String) =
@@ -194,11 +143,7 @@ async fn each_test_can_have_a_database_of_its_own() -> Result<()> {
     assert_eq!((encoding.as_str(), fsync.as_str()), ("UTF8", "off"));
 
     assert!(server.create_database("no\"name").await.is_err());
-    assert_eq!(
-        server.drop_databases("own_").await?,
-        3,
-        "even with somebody connected"
-    );
+    assert_eq!(server.drop_databases("own_").await?, 3, "even with somebody connected");
     assert!(count(&two).await.is_err());
     Ok(())
 }

@@ -1,1 +1,15 @@
-//! placeholder
+//! What both sides of Millrace need: ids, job definitions, the queue protocol, the ledger.
+//!
+//! This crate knows no route, no handler and no command; `api`, `worker` and `admin` depend on it and never on each other.
+
+pub mod address;
+pub mod auth;
+pub mod config;
+pub mod db;
+pub mod ids;
+pub mod jobs;
+pub mod ledger;
+pub mod queue;
+pub mod signals;
+pub mod storage;
+pub mod telemetry;

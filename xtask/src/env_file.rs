@@ -24,10 +24,7 @@ impl EnvFile {
         let dir = root.join("target").join("dev");
         fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
         let path = dir.join("env");
-        let mut content = format!(
-            "# Written by `cargo xtask`, process {}; valid while that runs.\n",
-            process::id()
-        );
+        let mut content = format!("# Written by `cargo xtask`, process {}; valid while that runs.\n", process::id());
         for (name, value) in variables {
             content.push_str(&format!("{name}={}\n", quoted(value)));
         }
@@ -35,11 +32,7 @@ impl EnvFile {
         let draft = dir.join(format!(".env-{}", process::id()));
         let write = || -> std::io::Result<()> {
             let _ = fs::remove_file(&draft);
-            let mut file = fs::OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(&draft)?;
+            let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
             file.write_all(content.as_bytes())?;
             fs::rename(&draft, &path)
         };
@@ -94,22 +87,12 @@ mod tests {
     #[test]
     fn a_shell_reads_back_what_was_written() {
         let root = temp_dir("shell");
-        let values = [
-            ("PLAIN", "postgres://a:b@127.0.0.1:5/x"),
-            ("ODD", "it's $HOME & `more`?a=b"),
-            ("EMPTY", ""),
-        ];
+        let values = [("PLAIN", "postgres://a:b@127.0.0.1:5/x"), ("ODD", "it's $HOME & `more`?a=b"), ("EMPTY", "")];
         let file = EnvFile::write(&root.0, &values).unwrap();
         let mode = fs::metadata(file.path()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
-        let script = format!(
-            ". {}; printf '%s\\n' \"$PLAIN\" \"$ODD\" \"$EMPTY\"",
-            file.path().display()
-        );
-        let output = process::Command::new("sh")
-            .args(["-c", &script])
-            .output()
-            .unwrap();
+        let script = format!(". {}; printf '%s\\n' \"$PLAIN\" \"$ODD\" \"$EMPTY\"", file.path().display());
+        let output = process::Command::new("sh").args(["-c", &script]).output().unwrap();
         let lines = values.map(|(_, value)| format!("{value}\n")).concat();
         assert_eq!(String::from_utf8(output.stdout).unwrap(), lines);
     }

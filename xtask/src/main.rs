@@ -3,10 +3,7 @@
 //! They need Rust and nothing else: servers are found, installed or run privately by the harness. Nothing here is needed in
 //! production.
 
-#![expect(
-    clippy::print_stdout,
-    reason = "these are commands for people, and standard output is where they look"
-)]
+#![expect(clippy::print_stdout, reason = "these are commands for people, and standard output is where they look")]
 
 mod demo;
 mod env_file;
@@ -28,11 +25,7 @@ use crate::{site::Site, stop::Stop};
 const INTERRUPTED: u8 = 130;
 
 #[derive(Parser)]
-#[command(
-    name = "cargo xtask",
-    bin_name = "cargo xtask",
-    about = "Run and test Millrace on this machine"
-)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", about = "Run and test Millrace on this machine")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -69,11 +62,7 @@ struct SiteArgs {
 
 impl SiteArgs {
     fn profile(&self) -> Profile {
-        if self.release {
-            Profile::Release
-        } else {
-            Profile::Debug
-        }
+        if self.release { Profile::Release } else { Profile::Debug }
     }
 
     fn worker_count(&self) -> u16 {
@@ -85,12 +74,7 @@ impl SiteArgs {
 async fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Demo { site, once } => {
-            Box::pin(run_site(
-                &site,
-                Show::Demo,
-                if once { Then::Exit } else { Then::Stay },
-            ))
-            .await
+            Box::pin(run_site(&site, Show::Demo, if once { Then::Exit } else { Then::Stay })).await
         }
         Command::Up(site) => Box::pin(run_site(&site, Show::Address, Then::Stay)).await,
         Command::Test(arguments) => Box::pin(test::run(&arguments)).await,

@@ -8,16 +8,11 @@ use std::{
 
 use comfy_table::{Attribute, Cell, CellAlignment, Color, Table, presets::NOTHING};
 
-static COLOURS: LazyLock<bool> = LazyLock::new(|| {
-    stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-});
+static COLOURS: LazyLock<bool> =
+    LazyLock::new(|| stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()));
 
 fn styled(code: &str, text: &str) -> String {
-    if *COLOURS {
-        format!("\x1b[{code}m{text}\x1b[0m")
-    } else {
-        text.to_owned()
-    }
+    if *COLOURS { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
 }
 
 pub(crate) fn bold(text: &str) -> String {

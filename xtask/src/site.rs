@@ -5,8 +5,8 @@ use std::{env, fs, path::Path, time::Instant};
 use anyhow::{Context, Result, anyhow};
 use comfy_table::Cell;
 use millrace_harness::{
-    Binaries, Client, Inherit, Profile, RunDir, Servers, Service, ServiceSpec, Until, file_url,
-    random_hex, workspace_root,
+    Binaries, Client, Inherit, Profile, RunDir, Servers, Service, ServiceSpec, Until, file_url, random_hex,
+    workspace_root,
 };
 use serde_json::Value;
 
@@ -32,20 +32,14 @@ impl Site {
         show::heading("Starting");
         let began = Instant::now();
         let binaries = Binaries::build(profile).await?;
-        show::done(&format!(
-            "built millrace-api, millrace-worker and millrace in {}",
-            show::duration(began.elapsed())
-        ));
+        show::done(&format!("built millrace-api, millrace-worker and millrace in {}", show::duration(began.elapsed())));
         let mut run = RunDir::create()?;
         let parts = Parts::start(run.path(), &binaries, workers).await;
         let parts = match parts {
             Ok(parts) => parts,
             Err(error) => {
                 run.keep();
-                return Err(error.context(format!(
-                    "Millrace did not start; its logs are in {}",
-                    run.path().display()
-                )));
+                return Err(error.context(format!("Millrace did not start; its logs are in {}", run.path().display())));
             }
         };
         Ok(Self {
@@ -54,11 +48,7 @@ impl Site {
             binaries,
             environment: parts.environment,
             api: Supervised::new(parts.api, stop.clone()),
-            workers: parts
-                .workers
-                .into_iter()
-                .map(|worker| Supervised::new(worker, stop.clone()))
-                .collect(),
+            workers: parts.workers.into_iter().map(|worker| Supervised::new(worker, stop.clone())).collect(),
             env_file: parts.env_file,
             servers: parts.servers,
             run,
@@ -67,14 +57,8 @@ impl Site {
 
     /// Runs `millrace`, shows the command and what it says, and returns the latter.
     pub(crate) async fn show_cli(&self, arguments: &[&str]) -> Result<String> {
-        println!(
-            "  {}",
-            show::dim(&format!("$ millrace {}", arguments.join(" ")))
-        );
-        let said = self
-            .binaries
-            .cli_stdout(&self.environment, arguments)
-            .await?;
+        println!("  {}", show::dim(&format!("$ millrace {}", arguments.join(" "))));
+        let said = self.binaries.cli_stdout(&self.environment, arguments).await?;
         show::indented(&said);
         Ok(said)
     }
@@ -90,11 +74,7 @@ impl Site {
         row("reference", &format!("{url}/docs"), "");
         row("metrics", &format!("{url}/metrics"), "");
         for worker in &self.workers {
-            row(
-                &worker.name,
-                &format!("{}/metrics", worker.url),
-                &format!("pid {}", worker.pid),
-            );
+            row(&worker.name, &format!("{}/metrics", worker.url), &format!("pid {}", worker.pid));
         }
         row("logs", &self.run.path().display().to_string(), "");
         show::indented(&table.trim_fmt());
@@ -108,15 +88,10 @@ impl Site {
         show::heading("Try it");
         let key = self.client.key().unwrap_or_default();
         let document = first_document().unwrap_or_else(|| "README.md".into());
-        println!(
-            "  curl -H 'Authorization: Bearer {key}' -F 'file=@{document}' {}/v1/assets",
-            self.api.url
-        );
+        println!("  curl -H 'Authorization: Bearer {key}' -F 'file=@{document}' {}/v1/assets", self.api.url);
         println!(
             "  {}",
-            show::dim(
-                "# in another terminal, from here: the environment of all of this, then the operator's CLI"
-            )
+            show::dim("# in another terminal, from here: the environment of all of this, then the operator's CLI")
         );
         println!("  set -a; . {}; set +a", self.env_file_shown());
         println!("  {} queues", shown_from_here(&self.binaries.cli()));
@@ -150,10 +125,7 @@ impl Site {
         }
         if result.is_err() || !well {
             self.run.keep();
-            println!(
-                "  the logs are in {} until the next run",
-                self.run.path().display()
-            );
+            println!("  the logs are in {} until the next run", self.run.path().display());
         }
         result
     }
@@ -175,22 +147,12 @@ impl Parts {
         let servers = Servers::start(dir).await?;
         announce(&servers);
         let environment = environment(dir, &servers)?;
-        binaries
-            .cli_stdout(&environment, &["migrate"])
-            .await
-            .context("cannot migrate the database")?;
+        binaries.cli_stdout(&environment, &["migrate"]).await.context("cannot migrate the database")?;
         show::done("database migrated");
-        let created = [
-            "keys", "create", "--org", "new", "--role", "admin", "--json",
-        ];
-        let created = binaries
-            .cli_stdout(&environment, &created)
-            .await
-            .context("cannot create an API key")?;
+        let created = ["keys", "create", "--org", "new", "--role", "admin", "--json"];
+        let created = binaries.cli_stdout(&environment, &created).await.context("cannot create an API key")?;
         let (org, key) = org_and_key(&created)?;
-        show::done(&format!(
-            "organisation {org} and an admin's API key created"
-        ));
+        show::done(&format!("organisation {org} and an admin's API key created"));
 
         let api = ServiceSpec {
             name: "api".into(),
@@ -214,10 +176,7 @@ impl Parts {
         for spec in worker_specs {
             started.push(Service::start(spec, Until::Ready).await?);
         }
-        show::done(&format!(
-            "API and {} ready",
-            workers_in_words(started.len())
-        ));
+        show::done(&format!("API and {} ready", workers_in_words(started.len())));
 
         let env_file = [
             ("MILLRACE_URL", api.url()),
@@ -226,20 +185,10 @@ impl Parts {
             ("DATABASE_URL", servers.postgres.url().to_owned()),
             ("REDIS_URL", servers.redis.url().to_owned()),
         ];
-        let env_file = env_file
-            .each_ref()
-            .map(|(name, value)| (*name, value.as_str()));
+        let env_file = env_file.each_ref().map(|(name, value)| (*name, value.as_str()));
         let env_file = EnvFile::write(workspace_root(), &env_file)?;
         let client = Client::new(&api.url(), &key)?;
-        Ok(Self {
-            servers,
-            environment,
-            org,
-            client,
-            api,
-            workers: started,
-            env_file,
-        })
+        Ok(Self { servers, environment, org, client, api, workers: started, env_file })
     }
 }
 
@@ -247,13 +196,9 @@ fn announce(servers: &Servers) {
     if servers.are_private() {
         show::done("private Redis and Postgres started");
     } else {
-        show::done(
-            "using the servers of REDIS_URL and DATABASE_URL (unset them to get private ones)",
-        );
+        show::done("using the servers of REDIS_URL and DATABASE_URL (unset them to get private ones)");
     }
-    let both_wanted = ["REDIS_URL", "DATABASE_URL"]
-        .iter()
-        .any(|name| env::var_os(name).is_some());
+    let both_wanted = ["REDIS_URL", "DATABASE_URL"].iter().any(|name| env::var_os(name).is_some());
     if servers.are_private() && both_wanted {
         println!("    only one of REDIS_URL and DATABASE_URL is set, so it is not used");
     }
@@ -265,11 +210,7 @@ fn announce(servers: &Servers) {
 /// What API, workers and CLI are told, as far as the caller's own settings do not say it.
 fn environment(dir: &Path, servers: &Servers) -> Result<Vec<(String, String)>> {
     // Documents of a lasting database must last as well.
-    let storage = if servers.are_private() {
-        dir.join("storage")
-    } else {
-        workspace_root().join("target/dev/storage")
-    };
+    let storage = if servers.are_private() { dir.join("storage") } else { workspace_root().join("target/dev/storage") };
     fs::create_dir_all(&storage).with_context(|| format!("cannot create {}", storage.display()))?;
     let mut environment = vec![
         ("DATABASE_URL".to_owned(), servers.postgres.url().to_owned()),
@@ -291,13 +232,10 @@ fn environment(dir: &Path, servers: &Servers) -> Result<Vec<(String, String)>> {
 }
 
 fn org_and_key(printed: &str) -> Result<(String, String)> {
-    let created: Value =
-        serde_json::from_str(printed).context("`millrace keys create --json` printed no JSON")?;
+    let created: Value = serde_json::from_str(printed).context("`millrace keys create --json` printed no JSON")?;
     match (created["org_id"].as_str(), created["key"].as_str()) {
         (Some(org), Some(key)) => Ok((org.to_owned(), key.to_owned())),
-        _ => Err(anyhow!(
-            "`millrace keys create --json` printed no `org_id` and `key`"
-        )),
+        _ => Err(anyhow!("`millrace keys create --json` printed no `org_id` and `key`")),
     }
 }
 
@@ -315,16 +253,10 @@ pub(crate) fn documents() -> Vec<std::path::PathBuf> {
         return Vec::new();
     };
     let is_shown = |path: &std::path::PathBuf| {
-        let hidden = path
-            .file_name()
-            .is_none_or(|name| name.to_string_lossy().starts_with('.'));
+        let hidden = path.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'));
         path.is_file() && !hidden
     };
-    let mut documents: Vec<_> = entries
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(is_shown)
-        .collect();
+    let mut documents: Vec<_> = entries.flatten().map(|entry| entry.path()).filter(is_shown).collect();
     documents.sort();
     documents
 }
@@ -336,8 +268,5 @@ fn first_document() -> Option<String> {
 /// A path as it would be typed here.
 fn shown_from_here(path: &Path) -> String {
     let here = env::current_dir().unwrap_or_default();
-    path.strip_prefix(&here)
-        .unwrap_or(path)
-        .display()
-        .to_string()
+    path.strip_prefix(&here).unwrap_or(path).display().to_string()
 }

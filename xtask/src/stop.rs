@@ -17,9 +17,7 @@ pub(crate) struct Stop {
 impl Stop {
     /// One that SIGINT and SIGTERM raise from now on.
     pub(crate) fn on_signals() -> Result<Self> {
-        let stop = Self {
-            requests: Arc::new(watch::Sender::new(0)),
-        };
+        let stop = Self { requests: Arc::new(watch::Sender::new(0)) };
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for Ctrl-C")?;
         let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
         tokio::spawn({

@@ -39,9 +39,7 @@ impl Supervised {
 
     /// Waits until it has drained, which begins when `stop` is requested.
     pub(crate) async fn drained(self) -> Result<()> {
-        self.task
-            .await
-            .with_context(|| format!("the task that cares for {} has ended", self.name))?
+        self.task.await.with_context(|| format!("the task that cares for {} has ended", self.name))?
     }
 }
 
@@ -68,26 +66,15 @@ async fn supervise(mut service: Service, stop: Stop) -> Result<()> {
 async fn revive(service: &mut Service, delay: &mut Duration) {
     let name = service.process().name().to_owned();
     loop {
-        let how = service
-            .process()
-            .status()
-            .map_or_else(String::new, |status| format!(" ({status})"));
+        let how = service.process().status().map_or_else(String::new, |status| format!(" ({status})"));
         let log = service.process().log().display();
-        println!(
-            "{} {name} ended by itself{how}: starting it again in {delay:?}; its log is {log}",
-            show::red("!")
-        );
+        println!("{} {name} ended by itself{how}: starting it again in {delay:?}; its log is {log}", show::red("!"));
         tokio::time::sleep(*delay).await;
         *delay = (*delay * 2).min(LONGEST_DELAY);
         // Listening is enough: whether it is ready may depend on servers that are away, and is no reason to kill it.
         match service.start_again(Until::Listening).await {
             Ok(()) => {
-                println!(
-                    "{} {name} runs again (pid {}, {})",
-                    show::green("✓"),
-                    service.process().pid(),
-                    service.url()
-                );
+                println!("{} {name} runs again (pid {}, {})", show::green("✓"), service.process().pid(), service.url());
                 return;
             }
             Err(error) => println!("{} {name} does not start: {error:#}", show::red("!")),
@@ -109,11 +96,7 @@ async fn drain(service: &Service, stop: &Stop) -> Result<()> {
         process.wait().await
     };
     let Ok(status) = tokio::time::timeout(DRAIN_DEADLINE, drained).await else {
-        bail!(
-            "{} has not drained within {DRAIN_DEADLINE:?}, so it is killed{}",
-            process.name(),
-            process.log_excerpt()
-        );
+        bail!("{} has not drained within {DRAIN_DEADLINE:?}, so it is killed{}", process.name(), process.log_excerpt());
     };
     ensure!(
         status.success(),

@@ -9,8 +9,7 @@ use std::{
 use anyhow::{Context, Result};
 use clap::Args;
 use millrace_harness::{
-    Binaries, PostgresOptions, PostgresServer, Profile, RunDir, TEST_POSTGRES, TEST_TEMPLATE,
-    workspace_root,
+    Binaries, PostgresOptions, PostgresServer, Profile, RunDir, TEST_POSTGRES, TEST_TEMPLATE, workspace_root,
 };
 use tokio::process::Command;
 
@@ -25,11 +24,7 @@ pub(crate) struct TestArgs {
     #[arg(long)]
     long: bool,
     /// Passed on to `cargo nextest run` (or to `cargo test`): filters, -p, and so on; doc tests run only without any
-    #[arg(
-        value_name = "ARGS",
-        trailing_var_arg = true,
-        allow_hyphen_values = true
-    )]
+    #[arg(value_name = "ARGS", trailing_var_arg = true, allow_hyphen_values = true)]
     passed_on: Vec<String>,
 }
 
@@ -49,19 +44,13 @@ pub(crate) async fn run(arguments: &TestArgs) -> Result<ExitCode> {
     let runner = find_runner().await;
     show::heading(match runner {
         Runner::Nextest => "Tests",
-        Runner::Cargo => {
-            "Tests (with cargo test; `cargo install cargo-nextest --locked` makes them quicker)"
-        }
+        Runner::Cargo => "Tests (with cargo test; `cargo install cargo-nextest --locked` makes them quicker)",
     });
     let began = Instant::now();
     let mut passed = cargo(&test_command(runner, arguments), &environment).await?;
     if passed && runner == Runner::Nextest && arguments.passed_on.is_empty() {
         show::heading("Doc tests");
-        passed = cargo(
-            &["test", "--workspace", "--doc"].map(str::to_owned),
-            &environment,
-        )
-        .await?;
+        passed = cargo(&["test", "--workspace", "--doc"].map(str::to_owned), &environment).await?;
     }
     database.stop().await?;
     let took = show::duration(began.elapsed());
@@ -89,28 +78,16 @@ impl SharedDatabase {
             _ => {
                 // Nobody pulls the plug on this one; tests of durability start their own.
                 let settings = [("fsync", "off"), ("max_connections", "400")];
-                let settings = settings
-                    .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                    .to_vec();
-                let options = PostgresOptions {
-                    settings,
-                    ..PostgresOptions::default()
-                };
+                let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+                let options = PostgresOptions { settings, ..PostgresOptions::default() };
                 (PostgresServer::start(run.path(), options).await?, None)
             }
         };
         let template = format!("{TEST_DATABASES}template_{}", std::process::id());
         let url = server.create_database(&template).await?;
         let migrate = [("DATABASE_URL".to_owned(), url)];
-        binaries
-            .cli_stdout(&migrate, &["migrate"])
-            .await
-            .context("cannot migrate the tests' database")?;
-        Ok(Self {
-            server,
-            template,
-            leftovers,
-        })
+        binaries.cli_stdout(&migrate, &["migrate"]).await.context("cannot migrate the tests' database")?;
+        Ok(Self { server, template, leftovers })
     }
 
     fn environment(&self, binaries: &Binaries) -> Vec<(&'static str, std::ffi::OsString)> {
@@ -131,17 +108,9 @@ impl SharedDatabase {
 }
 
 async fn find_runner() -> Runner {
-    let asked = Command::new("cargo")
-        .args(["nextest", "--version"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .await;
-    if asked.is_ok_and(|status| status.success()) {
-        Runner::Nextest
-    } else {
-        Runner::Cargo
-    }
+    let asked =
+        Command::new("cargo").args(["nextest", "--version"]).stdout(Stdio::null()).stderr(Stdio::null()).status().await;
+    if asked.is_ok_and(|status| status.success()) { Runner::Nextest } else { Runner::Cargo }
 }
 
 fn test_command(runner: Runner, arguments: &TestArgs) -> Vec<String> {
@@ -164,10 +133,7 @@ fn test_command(runner: Runner, arguments: &TestArgs) -> Vec<String> {
 }
 
 /// Runs cargo on the terminal. Ctrl-C reaches it directly; we only wait for it, to stop the servers after it.
-async fn cargo(
-    words: &[String],
-    environment: &[(&'static str, std::ffi::OsString)],
-) -> Result<bool> {
+async fn cargo(words: &[String], environment: &[(&'static str, std::ffi::OsString)]) -> Result<bool> {
     let stop = crate::stop::Stop::on_signals()?;
     let mut child = Command::new("cargo")
         .args(words)
@@ -194,25 +160,10 @@ mod tests {
 
     #[test]
     fn long_tests_are_the_ignored_ones_with_either_runner() {
-        assert_eq!(
-            words(Runner::Nextest, false, &[]),
-            "nextest run --workspace"
-        );
-        assert_eq!(
-            words(Runner::Nextest, true, &["-p", "x"]),
-            "nextest run --workspace --run-ignored all -p x"
-        );
-        assert_eq!(
-            words(Runner::Cargo, false, &["name"]),
-            "test --workspace name"
-        );
-        assert_eq!(
-            words(Runner::Cargo, true, &["name"]),
-            "test --workspace name -- --include-ignored"
-        );
-        assert_eq!(
-            words(Runner::Cargo, true, &["--", "--exact"]),
-            "test --workspace -- --exact --include-ignored"
-        );
+        assert_eq!(words(Runner::Nextest, false, &[]), "nextest run --workspace");
+        assert_eq!(words(Runner::Nextest, true, &["-p", "x"]), "nextest run --workspace --run-ignored all -p x");
+        assert_eq!(words(Runner::Cargo, false, &["name"]), "test --workspace name");
+        assert_eq!(words(Runner::Cargo, true, &["name"]), "test --workspace name -- --include-ignored");
+        assert_eq!(words(Runner::Cargo, true, &["--", "--exact"]), "test --workspace -- --exact --include-ignored");
     }
 }

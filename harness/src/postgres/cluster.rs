@@ -55,9 +55,7 @@ impl Cluster {
     fn create_blocking(bin: PathBuf, dir: &Path) -> Result<Self> {
         let user = User::for_unprivileged_child()?;
         let target = target_dir();
-        let out_of_reach = user
-            .as_ref()
-            .filter(|user| !user.can_enter(dir) || !user.can_enter(&target));
+        let out_of_reach = user.as_ref().filter(|user| !user.can_enter(dir) || !user.can_enter(&target));
         let (templates, home, elsewhere, note) = match out_of_reach {
             None => (target.join("harness"), dir.to_owned(), None, None),
             Some(user) => {
@@ -71,32 +69,16 @@ impl Cluster {
                     dir.display(),
                     run.path().display(),
                 );
-                (
-                    base.join("harness"),
-                    run.path().to_owned(),
-                    Some(run),
-                    Some(note),
-                )
+                (base.join("harness"), run.path().to_owned(), Some(run), Some(note))
             }
         };
         create_private_dir(&templates)?;
-        let maker = Maker {
-            bin: &bin,
-            user: user.as_ref(),
-        };
+        let maker = Maker { bin: &bin, user: user.as_ref() };
         let template = maker.template(&templates)?;
         let data = home.join("postgres");
         copy_tree(&template.join("data"), &data, user.as_ref())?;
-        let password = fs::read_to_string(template.join("password"))
-            .context("cannot read the template's password")?;
-        Ok(Self {
-            bin,
-            user,
-            data,
-            password: password.into(),
-            note,
-            _elsewhere: elsewhere,
-        })
+        let password = fs::read_to_string(template.join("password")).context("cannot read the template's password")?;
+        Ok(Self { bin, user, data, password: password.into(), note, _elsewhere: elsewhere })
     }
 
     pub(super) fn data(&self) -> &Path {
@@ -158,9 +140,7 @@ impl Maker<'_> {
         give(&data, self.user)?;
         give(&password, self.user)?;
         // Bytewise order, UTF-8 text; systems without that locale get the same order from plain C.
-        let made = self
-            .initdb(&data, &password, "C.UTF-8")
-            .or_else(|_| self.initdb(&data, &password, "C"));
+        let made = self.initdb(&data, &password, "C.UTF-8").or_else(|_| self.initdb(&data, &password, "C"));
         made?;
         self.create_database(&data)?;
         if self.user.is_some() {
@@ -171,29 +151,11 @@ impl Maker<'_> {
 
     fn initdb(&self, data: &Path, password: &Path, locale: &str) -> Result<()> {
         let mut initdb = command(self.bin, "initdb", self.user);
-        initdb.args([
-            "--username",
-            NAME,
-            "--auth",
-            "scram-sha-256",
-            "--encoding",
-            "UTF8",
-            "--locale",
-            locale,
-        ]);
-        initdb
-            .arg("--pwfile")
-            .arg(password)
-            .arg("--pgdata")
-            .arg(data)
-            .stdin(Stdio::null());
+        initdb.args(["--username", NAME, "--auth", "scram-sha-256", "--encoding", "UTF8", "--locale", locale]);
+        initdb.arg("--pwfile").arg(password).arg("--pgdata").arg(data).stdin(Stdio::null());
         let output = initdb.output().context("cannot run initdb")?;
         if !output.status.success() {
-            bail!(
-                "initdb failed ({}): {}",
-                output.status,
-                String::from_utf8_lossy(&output.stderr).trim()
-            );
+            bail!("initdb failed ({}): {}", output.status, String::from_utf8_lossy(&output.stderr).trim());
         }
         Ok(())
     }
@@ -209,47 +171,30 @@ impl Maker<'_> {
             .spawn()
             .context("cannot run postgres --single")?;
         if let Some(mut input) = child.stdin.take() {
-            writeln!(input, "CREATE DATABASE {NAME}")
-                .context("postgres --single does not listen")?;
+            writeln!(input, "CREATE DATABASE {NAME}").context("postgres --single does not listen")?;
         }
-        let output = child
-            .wait_with_output()
-            .context("cannot wait for postgres --single")?;
+        let output = child.wait_with_output().context("cannot wait for postgres --single")?;
         let said = String::from_utf8_lossy(&output.stderr);
         // It exits 0 even if the statement failed.
         if !output.status.success() || said.contains("ERROR:") || said.contains("FATAL:") {
-            bail!(
-                "postgres --single failed ({}): {}",
-                output.status,
-                said.trim()
-            );
+            bail!("postgres --single failed ({}): {}", output.status, said.trim());
         }
         Ok(())
     }
 
     fn version(&self) -> Result<String> {
-        let output = command(self.bin, "postgres", self.user)
-            .arg("--version")
-            .output()
-            .context("cannot run postgres")?;
+        let output =
+            command(self.bin, "postgres", self.user).arg("--version").output().context("cannot run postgres")?;
         let text = String::from_utf8_lossy(&output.stdout);
-        let version = text
-            .split_whitespace()
-            .find(|word| word.starts_with(|first: char| first.is_ascii_digit()));
-        version
-            .map(str::to_owned)
-            .with_context(|| format!("`postgres --version` says {text:?}, which has no version"))
+        let version = text.split_whitespace().find(|word| word.starts_with(|first: char| first.is_ascii_digit()));
+        version.map(str::to_owned).with_context(|| format!("`postgres --version` says {text:?}, which has no version"))
     }
 }
 
 /// A program of Postgres with a clean environment: `PG…` variables of the caller must not lead it elsewhere.
 fn command(bin: &Path, program: &str, user: Option<&User>) -> Command {
     let mut command = Command::new(bin.join(program));
-    command
-        .env_clear()
-        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-        .env("LC_ALL", "C")
-        .current_dir("/");
+    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("LC_ALL", "C").current_dir("/");
     if let Some(user) = user {
         command.uid(user.uid).gid(user.gid);
     }
@@ -276,7 +221,6 @@ fn copy_tree(from: &Path, to: &Path, owner: Option<&User>) -> Result<()> {
             give(&target, owner)?;
         }
     }
-    fs::set_permissions(to, fs::metadata(from).with_context(shown)?.permissions())
-        .with_context(shown)?;
+    fs::set_permissions(to, fs::metadata(from).with_context(shown)?.permissions()).with_context(shown)?;
     give(to, owner)
 }

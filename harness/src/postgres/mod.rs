@@ -73,23 +73,12 @@ impl PostgresServer {
         for _ in 0..PORT_ATTEMPTS {
             let port = free_port()?;
             let password = cluster.password().expose_secret();
-            let url = SecretString::from(format!(
-                "postgres://{NAME}:{password}@127.0.0.1:{port}/{NAME}"
-            ));
+            let url = SecretString::from(format!("postgres://{NAME}:{password}@127.0.0.1:{port}/{NAME}"));
             let process = launch(&cluster, port, &log, &options.settings)?;
             match wait_ready(&process, &url).await {
                 Ok(()) => {
                     let settings = options.settings;
-                    return Ok(Self {
-                        url,
-                        private: Some(Private {
-                            process,
-                            port,
-                            log,
-                            settings,
-                            cluster,
-                        }),
-                    });
+                    return Ok(Self { url, private: Some(Private { process, port, log, settings, cluster }) });
                 }
                 Err(_) if lost_port(&process) => {}
                 Err(error) => return Err(error),
@@ -101,10 +90,7 @@ impl PostgresServer {
     /// One that somebody else runs: it can be used, but not killed or restarted.
     #[must_use]
     pub fn external(url: &str) -> Self {
-        Self {
-            url: url.into(),
-            private: None,
-        }
+        Self { url: url.into(), private: None }
     }
 
     /// How to connect, password included.
@@ -116,9 +102,7 @@ impl PostgresServer {
     /// What a user should know about it: where the data lies, if not in the directory that was asked for.
     #[must_use]
     pub fn note(&self) -> Option<&str> {
-        self.private
-            .as_ref()
-            .and_then(|private| private.cluster.note())
+        self.private.as_ref().and_then(|private| private.cluster.note())
     }
 
     /// Its process id, where it is ours.
@@ -157,12 +141,7 @@ impl PostgresServer {
         }
         let deadline = Instant::now() + START_DEADLINE;
         loop {
-            private.process = launch(
-                &private.cluster,
-                private.port,
-                &private.log,
-                &private.settings,
-            )?;
+            private.process = launch(&private.cluster, private.port, &private.log, &private.settings)?;
             match wait_ready(&private.process, &url).await {
                 Ok(()) => return Ok(()),
                 // The port may be taken for a moment, and backends of a killed postmaster may still be on their way out.
@@ -197,8 +176,7 @@ impl PostgresServer {
     /// As [`create_database`](Self::create_database).
     pub async fn copy_database(&self, name: &str, template: &str) -> Result<String> {
         ensure_plain(template)?;
-        self.create_from(name, &format!(" TEMPLATE \"{template}\""))
-            .await
+        self.create_from(name, &format!(" TEMPLATE \"{template}\"")).await
     }
 
     /// Drops all databases whose names begin with `prefix`, with whoever is connected to them. Returns how many.
@@ -216,11 +194,7 @@ impl PostgresServer {
         for row in &rows {
             let name: String = row.try_get(0).context("a database without a name")?;
             ensure_plain(&name)?;
-            run(
-                &mut connection,
-                format!("DROP DATABASE IF EXISTS \"{name}\" WITH (FORCE)"),
-            )
-            .await?;
+            run(&mut connection, format!("DROP DATABASE IF EXISTS \"{name}\" WITH (FORCE)")).await?;
         }
         Ok(rows.len())
     }
@@ -229,19 +203,13 @@ impl PostgresServer {
         ensure_plain(name)?;
         let mut url = Url::parse(self.url()).context("DATABASE_URL is no URL")?;
         let mut connection = connect(self.url()).await?;
-        run(
-            &mut connection,
-            format!("CREATE DATABASE \"{name}\"{clause}"),
-        )
-        .await?;
+        run(&mut connection, format!("CREATE DATABASE \"{name}\"{clause}")).await?;
         url.set_path(name);
         Ok(url.into())
     }
 
     fn private(&mut self) -> Result<&mut Private> {
-        self.private
-            .as_mut()
-            .context("this Postgres was not started here, so it cannot be stopped or started here")
+        self.private.as_mut().context("this Postgres was not started here, so it cannot be stopped or started here")
     }
 }
 
@@ -255,19 +223,13 @@ impl Drop for Private {
 /// Names are put into statements that know no parameters, so only plain ones pass.
 fn ensure_plain(name: &str) -> Result<()> {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
-    ensure!(
-        !name.is_empty() && name.len() <= 63 && name.bytes().all(plain),
-        "{name:?} is no plain database name"
-    );
+    ensure!(!name.is_empty() && name.len() <= 63 && name.bytes().all(plain), "{name:?} is no plain database name");
     Ok(())
 }
 
 async fn run(connection: &mut PgConnection, statement: String) -> Result<()> {
     let shown = statement.clone();
-    sqlx::raw_sql(AssertSqlSafe(statement))
-        .execute(connection)
-        .await
-        .context(shown)?;
+    sqlx::raw_sql(AssertSqlSafe(statement)).execute(connection).await.context(shown)?;
     Ok(())
 }
 
@@ -278,12 +240,7 @@ async fn connect(url: &str) -> Result<PgConnection> {
         .context("cannot connect to Postgres")
 }
 
-fn launch(
-    cluster: &Cluster,
-    port: u16,
-    log: &Path,
-    settings: &[(String, String)],
-) -> Result<Process> {
+fn launch(cluster: &Cluster, port: u16, log: &Path, settings: &[(String, String)]) -> Result<Process> {
     let mut command: Command = cluster.command("postgres");
     command.arg("-D").arg(cluster.data());
     let ours = [
@@ -306,10 +263,7 @@ async fn wait_ready(process: &Process, url: &SecretString) -> Result<()> {
     let deadline = Instant::now() + START_DEADLINE;
     loop {
         if let Some(status) = process.status() {
-            bail!(
-                "Postgres ended while starting: {status}{}",
-                process.log_excerpt()
-            );
+            bail!("Postgres ended while starting: {status}{}", process.log_excerpt());
         }
         // Only ours knows the password, so a session is proof that the port is not somebody else's.
         match connect(url.expose_secret()).await {
@@ -319,10 +273,9 @@ async fn wait_ready(process: &Process, url: &SecretString) -> Result<()> {
                 return Ok(());
             }
             Err(error) if Instant::now() > deadline => {
-                return Err(error.context(format!(
-                    "Postgres is not ready after {START_DEADLINE:?}{}",
-                    process.log_excerpt()
-                )));
+                return Err(
+                    error.context(format!("Postgres is not ready after {START_DEADLINE:?}{}", process.log_excerpt()))
+                );
             }
             Err(_) => sleep(POLL).await,
         }

@@ -1,0 +1,3 @@
+DROP TABLE asset_chunks;
+DROP TABLE asset_texts;
+DROP TABLE assets;

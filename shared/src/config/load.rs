@@ -1,0 +1,307 @@
+//! From a [`Source`] to typed configuration. Problems are collected, not returned at the first.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use secrecy::SecretString;
+use tracing_subscriber::EnvFilter;
+use url::Url;
+
+use super::error::{ConfigError, Problem, nearest};
+use super::parse::{self, Parsed};
+use super::secret::{self, JWT_SECRET_BYTES, PASSWORD_BYTES};
+use super::settings::{self as table, Absent, SETTINGS, Setting, TEST_PREFIX};
+use super::source::Source;
+use super::{
+    AdminConfig, ApiConfig, CommonConfig, DatabaseConfig, Environment, ExtractConfig, JwtConfig, LogConfig, LogFormat,
+    StorageConfig, WorkerConfig,
+};
+
+impl ApiConfig {
+    /// Reads what `millrace-api` needs.
+    ///
+    /// # Errors
+    /// Lists every variable that is unknown, missing or malformed.
+    pub fn load(source: &Source) -> Result<Self, ConfigError> {
+        let mut reader = Reader::new(source);
+        let common = reader.common();
+        let bind = reader.value(&table::BIND, parse::address);
+        let jwt = reader.jwt();
+        let max_body_bytes = reader.value(&table::MAX_BODY_BYTES, |text| {
+            let size = parse::bytes(text)?;
+            usize::try_from(size).map_err(|_| "is larger than this machine can address".to_owned())
+        });
+        let max_upload_bytes = reader.value(&table::MAX_UPLOAD_BYTES, parse::bytes);
+        let request_timeout = reader.value(&table::REQUEST_TIMEOUT, parse::duration);
+        let drain_timeout = reader.value(&table::DRAIN_TIMEOUT, parse::duration);
+        let address_file = reader.path(&table::ADDRESS_FILE);
+        reader.finish(|| {
+            Some(Self {
+                common: common?,
+                bind: bind?,
+                jwt,
+                max_body_bytes: max_body_bytes?,
+                max_upload_bytes: max_upload_bytes?,
+                request_timeout: request_timeout?,
+                drain_timeout: drain_timeout?,
+                address_file,
+            })
+        })
+    }
+}
+
+impl WorkerConfig {
+    /// Reads what `millrace-worker` needs.
+    ///
+    /// # Errors
+    /// Lists every variable that is unknown, missing or malformed.
+    pub fn load(source: &Source) -> Result<Self, ConfigError> {
+        let mut reader = Reader::new(source);
+        let common = reader.common();
+        let bind = reader.value(&table::WORKER_BIND, parse::address);
+        let queues = reader.value(&table::QUEUES, parse::queues);
+        let lease = reader.value(&table::LEASE, parse::duration);
+        let drain_timeout = reader.value(&table::DRAIN_TIMEOUT, parse::duration);
+        let extract = reader.extract();
+        let address_file = reader.path(&table::ADDRESS_FILE);
+        reader.finish(|| {
+            Some(Self {
+                common: common?,
+                bind: bind?,
+                queues: queues?,
+                lease: lease?,
+                drain_timeout: drain_timeout?,
+                extract: extract?,
+                address_file,
+            })
+        })
+    }
+}
+
+impl AdminConfig {
+    /// Reads what `millrace` needs.
+    ///
+    /// # Errors
+    /// Lists every variable that is unknown, missing or malformed.
+    pub fn load(source: &Source) -> Result<Self, ConfigError> {
+        let mut reader = Reader::new(source);
+        let common = reader.common();
+        reader.finish(|| Some(Self { common: common? }))
+    }
+}
+
+struct Reader<'a> {
+    source: &'a Source,
+    problems: Vec<Problem>,
+    production: bool,
+}
+
+impl<'a> Reader<'a> {
+    fn new(source: &'a Source) -> Self {
+        let mut problems: Vec<Problem> = source.encoding_problems().collect();
+        problems.extend(source.names().filter_map(unknown));
+        let production = source.get(table::ENV.name) == Some("production");
+        Self { source, problems, production }
+    }
+
+    fn refuse(&mut self, setting: &Setting, problem: impl Into<String>) {
+        self.problems.push(Problem::with(setting, problem));
+    }
+
+    /// The variable's text, or its default.
+    fn text(&mut self, setting: &Setting) -> Option<&'a str> {
+        match (self.source.get(setting.name), setting.absent) {
+            (Some(text), _) => Some(text.trim()),
+            (None, Absent::Default(text)) => Some(text),
+            (None, Absent::Optional) => None,
+            (None, Absent::Required) => {
+                self.refuse(setting, "is not set");
+                None
+            }
+        }
+    }
+
+    /// The parsed value; `None` where it is absent, or wrong, in which case the problem is recorded.
+    fn value<T>(&mut self, setting: &Setting, parse: impl Fn(&str) -> Parsed<T>) -> Option<T> {
+        let text = self.text(setting)?;
+        parse(text).map_err(|problem| self.refuse(setting, problem)).ok()
+    }
+
+    fn path(&mut self, setting: &Setting) -> Option<PathBuf> {
+        self.text(setting).map(PathBuf::from)
+    }
+
+    fn check_secret(&mut self, setting: &Setting, which: &str, secret: &str, least_bytes: usize) {
+        if self.production
+            && let Some(weakness) = secret::weakness(secret, least_bytes)
+        {
+            self.refuse(setting, format!("{which} {weakness}"));
+        }
+    }
+
+    fn common(&mut self) -> Option<CommonConfig> {
+        let environment = self.value(&table::ENV, |text| match text {
+            "development" => Ok(Environment::Development),
+            "production" => Ok(Environment::Production),
+            _ => Err(format!("is neither `development` nor `production`: `{text}`")),
+        });
+        let database_url = self.value(&table::DATABASE_URL, parse::url(&["postgres", "postgresql"]));
+        if let Some(password) = database_url.as_ref().and_then(password_of) {
+            self.check_secret(&table::DATABASE_URL, "has a password that", &password, PASSWORD_BYTES);
+        }
+        let max_connections = self.value(&table::DATABASE_CONNECTIONS, parse::whole(1, 1000));
+        let redis_url = self.value(&table::REDIS_URL, parse::url(&["redis", "rediss"]));
+        match redis_url.as_ref().map(password_of) {
+            Some(Some(password)) => {
+                self.check_secret(&table::REDIS_URL, "has a password that", &password, PASSWORD_BYTES);
+            }
+            Some(None) if self.production => self.refuse(&table::REDIS_URL, "has no password, which production needs"),
+            _ => {}
+        }
+        let storage = self.storage();
+        let filter = self.value(&table::LOG, |text| {
+            EnvFilter::try_new(text).map(|_| text.to_owned()).map_err(|error| format!("is not a log filter: {error}"))
+        });
+        let format = self.value(&table::LOG_FORMAT, |text| match text {
+            "text" => Ok(LogFormat::Text),
+            "json" => Ok(LogFormat::Json),
+            _ => Err(format!("is neither `text` nor `json`: `{text}`")),
+        });
+        let probe = self.value(&table::PROBE, parse::switch).unwrap_or(!self.production);
+        Some(CommonConfig {
+            environment: environment?,
+            database: DatabaseConfig {
+                url: SecretString::from(String::from(database_url?)),
+                max_connections: max_connections?,
+            },
+            redis_url: SecretString::from(String::from(redis_url?)),
+            storage: storage?,
+            log: LogConfig { filter: filter?, format: format? },
+            probe,
+        })
+    }
+
+    fn storage(&mut self) -> Option<StorageConfig> {
+        let setting = &table::STORAGE_URL;
+        if self.production && self.source.get(setting.name).is_none() {
+            self.refuse(setting, "is not set, which production needs");
+        }
+        let text = self.text(setting)?;
+        if let Some(directory) = text.strip_prefix("file://") {
+            // Not parsed as a URL: there `file://./data` would name a host called `.`.
+            if directory.is_empty() {
+                self.refuse(setting, "names no directory");
+                return None;
+            }
+            return Some(StorageConfig::Directory(Path::new(directory).to_owned()));
+        }
+        let url = self.value(setting, parse::url(&["s3"])).or_else(|| {
+            if let Some(last) = self.problems.last_mut() {
+                last.problem.push_str(", or file:// with a directory");
+            }
+            None
+        })?;
+        let mut options = BTreeMap::new();
+        for (name, value) in self.source.aws() {
+            if name == "AWS_SECRET_ACCESS_KEY"
+                && self.production
+                && let Some(weakness) = secret::weakness(value, PASSWORD_BYTES)
+            {
+                self.problems.push(Problem::new(name, weakness, None));
+            }
+            options.insert(name.to_owned(), SecretString::from(value.to_owned()));
+        }
+        Some(StorageConfig::S3 {
+            bucket: url.host_str()?.to_owned(),
+            prefix: url.path().trim_matches('/').to_owned(),
+            options,
+        })
+    }
+
+    fn jwt(&mut self) -> Option<JwtConfig> {
+        match (self.text(&table::JWT_SECRET), self.text(&table::JWT_PUBLIC_KEY)) {
+            (None, None) => None,
+            (Some(_), Some(_)) => {
+                self.refuse(&table::JWT_SECRET, format!("and {} exclude each other", table::JWT_PUBLIC_KEY.name));
+                None
+            }
+            (Some(secret), None) => {
+                if secret.len() < JWT_SECRET_BYTES {
+                    self.refuse(&table::JWT_SECRET, format!("is shorter than {JWT_SECRET_BYTES} bytes"));
+                } else {
+                    self.check_secret(&table::JWT_SECRET, "is not fit for production: it", secret, JWT_SECRET_BYTES);
+                }
+                Some(JwtConfig::Secret(SecretString::from(secret.to_owned())))
+            }
+            (None, Some(pem)) => {
+                let pem = pem.replace("\\n", "\n");
+                match crate::auth::jwt::check_public_key(&pem) {
+                    Ok(()) => Some(JwtConfig::PublicKey(pem)),
+                    Err(problem) => {
+                        self.refuse(&table::JWT_PUBLIC_KEY, problem);
+                        None
+                    }
+                }
+            }
+        }
+    }
+
+    fn extract(&mut self) -> Option<ExtractConfig> {
+        let memory_bytes = self.value(&table::EXTRACT_MEMORY, |text| match parse::bytes(text)? {
+            size if size < 64 << 20 => Err("is below 64MiB, which leaves no room to parse anything".to_owned()),
+            size => Ok(size),
+        });
+        let cpu_seconds = self.value(&table::EXTRACT_CPU, parse::whole(1, 3600));
+        let wall_seconds = self.value(&table::EXTRACT_WALL, parse::whole(1, 3600));
+        let max_chars = self.value(&table::EXTRACT_CHARS, parse::whole(1000, 200_000_000));
+        let chunk_chars = self.value(&table::CHUNK_CHARS, parse::whole(100, 100_000));
+        Some(ExtractConfig {
+            memory_bytes: memory_bytes?,
+            cpu_seconds: cpu_seconds?,
+            wall_seconds: wall_seconds?,
+            max_chars: max_chars?,
+            chunk_chars: chunk_chars?,
+        })
+    }
+
+    /// The configuration, if nothing was wrong.
+    fn finish<T>(self, assemble: impl FnOnce() -> Option<T>) -> Result<T, ConfigError> {
+        match (self.problems.is_empty(), assemble()) {
+            (true, Some(config)) => Ok(config),
+            (_, _) => Err(ConfigError { problems: self.problems }),
+        }
+    }
+}
+
+fn unknown(name: &str) -> Option<Problem> {
+    let known = || SETTINGS.iter().map(|setting| setting.name);
+    if !name.starts_with("MILLRACE_") || name.starts_with(TEST_PREFIX) || known().any(|known| known == name) {
+        return None;
+    }
+    let hint = nearest(name, known()).map_or_else(String::new, |near| format!(" (did you mean {near}?)"));
+    Some(Problem::new(name, format!("is not a setting{hint}"), None))
+}
+
+/// The decoded password of a URL; `None` where there is none or it is empty.
+fn password_of(url: &Url) -> Option<String> {
+    let encoded = url.password().filter(|password| !password.is_empty())?;
+    let mut decoded = Vec::with_capacity(encoded.len());
+    let mut rest = encoded.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let hex = tail
+            .get(..2)
+            .and_then(|two| std::str::from_utf8(two).ok())
+            .and_then(|two| u8::from_str_radix(two, 16).ok());
+        match (first, hex) {
+            (b'%', Some(byte)) => {
+                decoded.push(byte);
+                rest = &tail[2..];
+            }
+            (byte, _) => {
+                decoded.push(*byte);
+                rest = tail;
+            }
+        }
+    }
+    Some(String::from_utf8_lossy(&decoded).into_owned())
+}

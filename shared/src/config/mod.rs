@@ -1,0 +1,164 @@
+//! Configuration: environment variables become types once, at start, and everything wrong is told at once.
+//!
+//! [`settings`] is the single table of names, defaults and examples. A program calls [`ApiConfig::load`],
+//! [`WorkerConfig::load`] or [`AdminConfig::load`] with a [`Source`]; nothing else in the workspace reads the environment.
+
+mod error;
+mod load;
+mod parse;
+mod secret;
+pub mod settings;
+mod source;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+pub use error::{ConfigError, Problem};
+pub use parse::QueueSlots;
+pub use source::Source;
+
+/// Whether a slip is a nuisance or an incident.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Environment {
+    /// A person's machine: defaults are convenient.
+    Development,
+    /// Anything that others rely on: weak secrets refuse to start.
+    Production,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// What to log, and how.
+#[derive(Debug, Clone)]
+pub struct LogConfig {
+    /// A filter that `tracing_subscriber::EnvFilter` accepts.
+    pub filter: String,
+    /// The shape of a line.
+    pub format: LogFormat,
+}
+
+/// Postgres.
+#[derive(Debug, Clone)]
+pub struct DatabaseConfig {
+    /// A `postgres://` URL; secret because a password may be in it.
+    pub url: SecretString,
+    /// Size of the pool.
+    pub max_connections: u32,
+}
+
+/// Where files are kept.
+#[derive(Debug, Clone)]
+pub enum StorageConfig {
+    /// A directory, made on first use.
+    Directory(PathBuf),
+    /// A bucket of S3, or of something that speaks its protocol.
+    S3 {
+        /// The bucket's name.
+        bucket: String,
+        /// Prepended to every key; empty for none.
+        prefix: String,
+        /// The `AWS_*` variables as they were.
+        options: BTreeMap<String, SecretString>,
+    },
+}
+
+/// How a JWT is verified. The algorithm follows from the configuration, never from the token.
+#[derive(Debug, Clone)]
+pub enum JwtConfig {
+    /// HS256 with a shared secret.
+    Secret(SecretString),
+    /// EdDSA or RS256 with a public key in PEM.
+    PublicKey(String),
+}
+
+/// What every program needs.
+#[derive(Debug, Clone)]
+pub struct CommonConfig {
+    /// Development or production.
+    pub environment: Environment,
+    /// Postgres.
+    pub database: DatabaseConfig,
+    /// A `redis://` or `rediss://` URL with its password.
+    pub redis_url: SecretString,
+    /// The object store.
+    pub storage: StorageConfig,
+    /// Logging.
+    pub log: LogConfig,
+    /// Whether the `probe` job kind is accepted and run.
+    pub probe: bool,
+}
+
+/// Configuration of `millrace-api`.
+#[derive(Debug, Clone)]
+pub struct ApiConfig {
+    /// What every program needs.
+    pub common: CommonConfig,
+    /// Where to listen.
+    pub bind: SocketAddr,
+    /// How JWTs are verified; without it only API keys are accepted.
+    pub jwt: Option<JwtConfig>,
+    /// Largest JSON body.
+    pub max_body_bytes: usize,
+    /// Largest uploaded file.
+    pub max_upload_bytes: u64,
+    /// Longest time for a request other than an upload or a long poll.
+    pub request_timeout: Duration,
+    /// How long requests may still take after SIGTERM.
+    pub drain_timeout: Duration,
+    /// Where to write the bound address.
+    pub address_file: Option<PathBuf>,
+}
+
+/// Limits of the child process that parses one document, and how text is cut.
+#[derive(Debug, Clone)]
+pub struct ExtractConfig {
+    /// Memory limit of the child.
+    pub memory_bytes: u64,
+    /// CPU limit of the child, in seconds.
+    pub cpu_seconds: u32,
+    /// Wall clock limit of the child, in seconds.
+    pub wall_seconds: u32,
+    /// Most characters of text from one document.
+    pub max_chars: u32,
+    /// Aimed-at length of a chunk, in characters.
+    pub chunk_chars: u32,
+}
+
+/// Configuration of `millrace-worker`.
+#[derive(Debug, Clone)]
+pub struct WorkerConfig {
+    /// What every program needs.
+    pub common: CommonConfig,
+    /// Where health and metrics listen.
+    pub bind: SocketAddr,
+    /// The queues that this worker serves; at least one.
+    pub queues: Vec<QueueSlots>,
+    /// How long a claimed job stays with a silent worker.
+    pub lease: Duration,
+    /// How long running jobs may still take after SIGTERM.
+    pub drain_timeout: Duration,
+    /// Document parsing.
+    pub extract: ExtractConfig,
+    /// Where to write the bound address.
+    pub address_file: Option<PathBuf>,
+}
+
+/// Configuration of `millrace`, the operator's command line.
+#[derive(Debug, Clone)]
+pub struct AdminConfig {
+    /// What every program needs.
+    pub common: CommonConfig,
+}

@@ -1,0 +1,122 @@
+//! One function per shape of value. Errors say what was expected and never repeat the value of a secret.
+
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use url::Url;
+
+use crate::jobs::{QueueName, UnknownQueue};
+
+pub(super) type Parsed<T> = Result<T, String>;
+
+/// `500ms`, `30s`, `5m`, `1h`.
+pub(super) fn duration(text: &str) -> Parsed<Duration> {
+    let digits = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let wrong = || format!("is not a duration: `{text}` (a whole number and one of ms, s, m, h)");
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    let unit_ms = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err(wrong()),
+    };
+    let ms = number.checked_mul(unit_ms).ok_or_else(wrong)?;
+    if ms == 0 {
+        return Err("must be longer than zero".to_owned());
+    }
+    if ms > 24 * 3_600_000 {
+        return Err("is longer than a day".to_owned());
+    }
+    Ok(Duration::from_millis(ms))
+}
+
+/// `1048576`, `64KiB`, `2MiB`, `1GiB`.
+pub(super) fn bytes(text: &str) -> Parsed<u64> {
+    let digits = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let wrong = || format!("is not a size: `{text}` (a whole number of bytes, or with KiB, MiB or GiB)");
+    let shift = match unit {
+        "" => 0,
+        "KiB" => 10,
+        "MiB" => 20,
+        "GiB" => 30,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    // Sizes become BIGINT columns and `usize`; anything near 2^63 is a slip.
+    match number.checked_mul(1 << shift) {
+        Some(0) => Err("must be above zero".to_owned()),
+        Some(size) if size <= 1 << 50 => Ok(size),
+        _ => Err(wrong()),
+    }
+}
+
+/// A whole number in `low..=high`.
+pub(super) fn whole(low: u32, high: u32) -> impl Fn(&str) -> Parsed<u32> {
+    move |text| match text.parse() {
+        Ok(number) if (low..=high).contains(&number) => Ok(number),
+        _ => Err(format!("is not a whole number from {low} to {high}: `{text}`")),
+    }
+}
+
+pub(super) fn address(text: &str) -> Parsed<SocketAddr> {
+    text.parse().map_err(|_| format!("is not an IP address with a port: `{text}`"))
+}
+
+pub(super) fn switch(text: &str) -> Parsed<bool> {
+    match text {
+        "1" => Ok(true),
+        "0" => Ok(false),
+        _ => Err(format!("is neither `1` nor `0`: `{text}`")),
+    }
+}
+
+/// A URL of one of these schemes. It may hold a password, so that errors do not repeat it.
+pub(super) fn url(schemes: &'static [&'static str]) -> impl Fn(&str) -> Parsed<Url> {
+    move |text| {
+        let url = Url::parse(text).map_err(|error| format!("is not a URL ({error})"))?;
+        if !schemes.contains(&url.scheme()) {
+            return Err(format!("has the scheme `{}:`, expected {}", url.scheme(), schemes.join(" or ")));
+        }
+        if url.host_str().is_none_or(str::is_empty) && url.query().is_none() {
+            return Err("names no host".to_owned());
+        }
+        Ok(url)
+    }
+}
+
+/// A queue that a worker serves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueSlots {
+    /// The queue.
+    pub queue: QueueName,
+    /// Jobs of it that this worker runs at once.
+    pub slots: NonZeroU32,
+}
+
+/// `asset=4,probe=64`.
+pub(super) fn queues(text: &str) -> Parsed<Vec<QueueSlots>> {
+    let mut served: Vec<QueueSlots> = Vec::new();
+    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        let (name, slots) =
+            part.split_once('=').ok_or_else(|| format!("has a part that is not `queue=slots`: `{part}`"))?;
+        let (name, slots) = (name.trim(), slots.trim());
+        let queue: QueueName = name.parse().map_err(|error: UnknownQueue| format!("names an {error}"))?;
+        if served.iter().any(|earlier| earlier.queue == queue) {
+            return Err(format!("names the queue `{name}` twice"));
+        }
+        let slots = slots
+            .parse()
+            .ok()
+            .filter(|slots: &NonZeroU32| slots.get() <= 4096)
+            .ok_or_else(|| format!("gives `{name}` slots that are not a number from 1 to 4096: `{slots}`"))?;
+        served.push(QueueSlots { queue, slots });
+    }
+    if served.is_empty() {
+        return Err("names no queue".to_owned());
+    }
+    Ok(served)
+}

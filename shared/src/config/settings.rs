@@ -1,0 +1,183 @@
+//! The table of every environment variable, and the only place that names one.
+//!
+//! Parsing, the refusal of unknown names and `docs/configuration.md` all read this table, so that a setting cannot exist
+//! without being documented, or be documented without existing.
+
+/// One of the programs that read the environment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Program {
+    /// `millrace-api`
+    Api,
+    /// `millrace-worker`
+    Worker,
+    /// `millrace`, the operator's command line
+    Admin,
+}
+
+impl Program {
+    const ALL: &'static [Self] = &[Self::Api, Self::Worker, Self::Admin];
+
+    /// The name of the binary.
+    #[must_use]
+    pub fn binary(self) -> &'static str {
+        match self {
+            Self::Api => "millrace-api",
+            Self::Worker => "millrace-worker",
+            Self::Admin => "millrace",
+        }
+    }
+}
+
+/// What happens when a variable is absent.
+#[derive(Debug, Clone, Copy)]
+pub enum Absent {
+    /// The program refuses to start.
+    Required,
+    /// This value is used.
+    Default(&'static str),
+    /// Nothing: the feature behind it is off, or the text of the setting says what holds.
+    Optional,
+}
+
+/// One environment variable.
+#[derive(Debug)]
+pub struct Setting {
+    /// The variable's name.
+    pub name: &'static str,
+    /// Which programs read it; the others accept and ignore it, so that all can share one file.
+    pub read_by: &'static [Program],
+    /// What its absence means.
+    pub absent: Absent,
+    /// A value that is accepted as it stands (secrets excepted: an example secret is refused in production).
+    pub example: &'static str,
+    /// What it is, in one or two sentences.
+    pub what: &'static str,
+}
+
+use Absent::{Default, Optional, Required};
+use Program::{Admin, Api, Worker};
+
+const EVERYONE: &[Program] = Program::ALL;
+
+macro_rules! settings {
+    ($($id:ident: $name:literal, $read_by:expr, $absent:expr, $example:literal, $what:literal;)*) => {
+        $(
+            #[doc = $what]
+            pub(super) const $id: Setting = Setting {
+                name: $name,
+                read_by: $read_by,
+                absent: $absent,
+                example: $example,
+                what: $what,
+            };
+        )*
+        /// Every setting, in the order in which the documentation lists them.
+        pub const SETTINGS: &[Setting] = &[$($id),*];
+    };
+}
+
+settings! {
+    DATABASE_URL: "DATABASE_URL", EVERYONE, Required, "postgres://millrace@127.0.0.1:5432/millrace",
+        "Postgres, where the truth lives. In production a password in it must be at least 16 bytes and no example.";
+    REDIS_URL: "REDIS_URL", EVERYONE, Required, "redis://:a-long-password@127.0.0.1:6379/0",
+        "Redis, which holds what is next. `rediss://` for TLS. In production it needs a password of at least 16 bytes.";
+    ENV: "MILLRACE_ENV", EVERYONE, Default("development"), "production",
+        "`development` or `production`. Production refuses default, short and example secrets, and wants `MILLRACE_STORAGE_URL` said.";
+    BIND: "MILLRACE_BIND", &[Api], Default("127.0.0.1:8080"), "0.0.0.0:8080",
+        "Address and port of the HTTP API. Port 0 takes a free one.";
+    JWT_SECRET: "MILLRACE_JWT_SECRET", &[Api], Optional, "(openssl rand -base64 48)",
+        "Secret of HS256 tokens, at least 32 bytes. Excludes `MILLRACE_JWT_PUBLIC_KEY`; with neither of them only API keys are accepted.";
+    JWT_PUBLIC_KEY: "MILLRACE_JWT_PUBLIC_KEY", &[Api], Optional, "-----BEGIN PUBLIC KEY-----\\n…\\n-----END PUBLIC KEY-----",
+        "Public key of EdDSA (Ed25519) or RS256 (RSA, at least 2048 bits) tokens, as PEM text; `\\n` may stand for a line break.";
+    STORAGE_URL: "MILLRACE_STORAGE_URL", EVERYONE, Default("file://./data/storage"), "s3://bucket/prefix",
+        "Where uploaded files are kept. `file://` with a directory, or `s3://bucket/prefix` with the usual `AWS_*` variables. API and worker must share it.";
+    DATABASE_CONNECTIONS: "MILLRACE_DATABASE_CONNECTIONS", EVERYONE, Default("10"), "20",
+        "Most Postgres connections that this process opens.";
+    REQUEST_TIMEOUT: "MILLRACE_REQUEST_TIMEOUT", &[Api], Default("30s"), "10s",
+        "Longest a request may take, uploads and long polls excepted (these have limits of their own).";
+    MAX_BODY_BYTES: "MILLRACE_MAX_BODY_BYTES", &[Api], Default("2MiB"), "4MiB",
+        "Largest JSON body.";
+    MAX_UPLOAD_BYTES: "MILLRACE_MAX_UPLOAD_BYTES", &[Api], Default("256MiB"), "1GiB",
+        "Largest uploaded file.";
+    DRAIN_TIMEOUT: "MILLRACE_DRAIN_TIMEOUT", &[Api, Worker], Default("25s"), "25s",
+        "How long requests and running jobs may still take after SIGTERM. Keep the orchestrator's grace period above it.";
+    QUEUES: "MILLRACE_QUEUES", &[Worker], Default("asset=2,probe=16"), "asset=4,probe=64",
+        "Queues that this worker serves, each with its number of slots (jobs that run at once).";
+    WORKER_BIND: "MILLRACE_WORKER_BIND", &[Worker], Default("127.0.0.1:9090"), "0.0.0.0:9090",
+        "Address and port of the worker's health and metrics. Port 0 takes a free one.";
+    LEASE: "MILLRACE_LEASE", &[Worker], Default("30s"), "30s",
+        "How long a claimed job stays with a worker that gives no sign of life.";
+    PROBE: "MILLRACE_PROBE", &[Api, Worker, Admin], Optional, "1",
+        "`1` enables the `probe` job kind, `0` disables it. Absent: on in development, off in production.";
+    EXTRACT_MEMORY: "MILLRACE_EXTRACT_MEMORY_BYTES", &[Worker], Default("1GiB"), "2GiB",
+        "Memory limit of the child process that parses one document.";
+    EXTRACT_CPU: "MILLRACE_EXTRACT_CPU_SECONDS", &[Worker], Default("60"), "120",
+        "CPU limit of that child, in seconds.";
+    EXTRACT_WALL: "MILLRACE_EXTRACT_WALL_SECONDS", &[Worker], Default("120"), "240",
+        "Wall clock limit of that child, in seconds.";
+    EXTRACT_CHARS: "MILLRACE_EXTRACT_MAX_CHARS", &[Worker], Default("20000000"), "5000000",
+        "Most characters of text that one document may give.";
+    CHUNK_CHARS: "MILLRACE_CHUNK_CHARS", &[Worker], Default("1000"), "1500",
+        "Aimed-at length of a chunk, in characters.";
+    LOG: "MILLRACE_LOG", EVERYONE, Default("info"), "info,millrace_worker=debug",
+        "What is logged: a level, or a list of `target=level`.";
+    LOG_FORMAT: "MILLRACE_LOG_FORMAT", EVERYONE, Default("text"), "json",
+        "`text` for people or `json` for machines. Logs go to standard error.";
+    ADDRESS_FILE: "MILLRACE_ADDRESS_FILE", &[Api, Worker], Optional, "/run/millrace/api.address",
+        "File to which the address is written once the program listens there: how to learn it with port 0.";
+    URL: "MILLRACE_URL", &[], Optional, "http://127.0.0.1:8080",
+        "For scripts: where the API is. `cargo xtask up` writes it to `target/dev/env`.";
+    KEY: "MILLRACE_KEY", &[], Optional, "mr_…",
+        "For scripts: an API key. `cargo xtask up` writes it to `target/dev/env`.";
+    ORG: "MILLRACE_ORG", &[], Optional, "0193e4a8-6f4e-7c3a-9d55-0f6a3c1b2d7e",
+        "For scripts: the organisation of that key. `cargo xtask up` writes it to `target/dev/env`.";
+}
+
+/// Prefix of the names that belong to the test harness; no program reads them.
+pub(super) const TEST_PREFIX: &str = "MILLRACE_TEST_";
+
+/// The table as the text of `docs/configuration.md`.
+#[must_use]
+pub fn markdown() -> String {
+    use std::fmt::Write as _;
+
+    let mut page = String::from(
+        "# Configuration\n\n\
+         <!-- Generated from shared/src/config/settings.rs by `UPDATE_DOCS=1 cargo test -p millrace-shared configuration_page`. -->\n\n\
+         Everything is set by environment variables. A program that meets a malformed value, or a `MILLRACE_…` name that is\n\
+         not in this table, refuses to start, names every such variable and shows an example. A variable that only another\n\
+         program reads is ignored, so that one file can serve all of them. An empty value counts as absent.\n\n\
+         Durations are written `500ms`, `30s`, `5m` or `1h`; sizes as bytes (`1048576`) or with a unit (`64KiB`, `2MiB`, `1GiB`).\n\n\
+         | variable | read by | default | example | what it is |\n|---|---|---|---|---|\n",
+    );
+    for setting in SETTINGS {
+        let read_by = if setting.read_by == EVERYONE {
+            "all".to_owned()
+        } else if setting.read_by.is_empty() {
+            "scripts".to_owned()
+        } else {
+            setting.read_by.iter().map(|program| format!("`{}`", program.binary())).collect::<Vec<_>>().join(", ")
+        };
+        let default = match setting.absent {
+            Absent::Required => "required".to_owned(),
+            Absent::Default(value) => format!("`{value}`"),
+            Absent::Optional => "none".to_owned(),
+        };
+        let _ =
+            writeln!(page, "| `{}` | {read_by} | {default} | `{}` | {} |", setting.name, setting.example, setting.what);
+    }
+    page.push_str(
+        "\nWith `s3://` storage the variables of Amazon's own tools apply: `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`,\n\
+         `AWS_SESSION_TOKEN`, `AWS_REGION`, `AWS_ENDPOINT` (for another maker's S3) and `AWS_ALLOW_HTTP=true`.\n\n\
+         Names that start with `MILLRACE_TEST_` belong to the test harness and are ignored.\n\n\
+         ## Production\n\n\
+         With `MILLRACE_ENV=production` a program refuses to start when\n\n\
+         - a secret (JWT secret, or a password in `REDIS_URL` or `DATABASE_URL`, or `AWS_SECRET_ACCESS_KEY`) is short, is made of\n  \
+           few different characters, or holds a word that only placeholders have, such as `change-me` or `example`;\n\
+         - `REDIS_URL` has no password;\n\
+         - `MILLRACE_STORAGE_URL` is absent: a default would put files where the other programs do not look.\n\n\
+         Postgres may be without a password, for hosts that authenticate by certificate or socket.\n\n\
+         No JWT variable is required, in production either: without one the API accepts API keys and refuses every JWT.\n",
+    );
+    page
+}

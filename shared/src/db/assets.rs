@@ -1,0 +1,312 @@
+//! Uploaded documents: their record, their text by page and their chunks.
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+
+use super::{Page, PageRequest};
+use crate::ids::{AssetId, JobId, OrgId};
+use crate::storage::ObjectKey;
+
+mod extraction;
+
+pub use extraction::{Chunk, Extraction, store_extraction};
+
+/// Where an asset stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, sqlx::Type)]
+#[serde(rename_all = "snake_case")]
+#[sqlx(type_name = "text", rename_all = "snake_case")]
+pub enum AssetState {
+    /// Stored; its text is not there yet.
+    Pending,
+    /// Text and chunks are there.
+    Ready,
+    /// It was given up; the error says why.
+    Failed,
+}
+
+/// An uploaded document.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct Asset {
+    /// Its id.
+    pub id: AssetId,
+    /// Its tenant.
+    pub org_id: OrgId,
+    /// A label from the uploader; nothing is built from it.
+    pub name: String,
+    /// Told from the bytes, such as `application/pdf`.
+    pub media_type: String,
+    /// Size in bytes.
+    pub size_bytes: i64,
+    /// SHA-256 of the bytes.
+    pub sha256: Vec<u8>,
+    /// Where the bytes are.
+    pub storage_key: ObjectKey,
+    /// Where it stands.
+    pub state: AssetState,
+    /// The job that processes it, or did so last.
+    pub job_id: JobId,
+    /// The document's own title.
+    pub title: Option<String>,
+    /// Set once it is ready.
+    pub pages: Option<i32>,
+    /// Set once it is ready.
+    pub words: Option<i64>,
+    /// Set once it is ready.
+    pub chunks: Option<i32>,
+    /// What was left out or repaired.
+    pub warnings: Vec<String>,
+    /// A stable name of what went wrong; set if it failed.
+    pub error_code: Option<String>,
+    /// What went wrong, for people; set if it failed.
+    pub error_message: Option<String>,
+    /// When it was uploaded.
+    pub created_at: DateTime<Utc>,
+    /// When its state changed last.
+    pub updated_at: DateTime<Utc>,
+}
+
+/// A new upload, already in the object store.
+#[derive(Debug)]
+pub struct NewAsset<'a> {
+    /// Its id, under which the object was stored.
+    pub id: AssetId,
+    /// Its tenant.
+    pub org: OrgId,
+    /// The uploader's label, at most 255 characters.
+    pub name: &'a str,
+    /// Told from the bytes.
+    pub media_type: &'a str,
+    /// Size in bytes, above zero.
+    pub size_bytes: i64,
+    /// SHA-256 of the bytes.
+    pub sha256: [u8; 32],
+    /// Where the bytes are.
+    pub storage_key: &'a ObjectKey,
+    /// The job that will process it.
+    pub job: JobId,
+}
+
+macro_rules! columns {
+    () => {
+        "id, org_id, name, media_type, size_bytes, sha256, storage_key, state, job_id, title, pages, words, chunks, warnings, \
+         error_code, error_message, created_at, updated_at"
+    };
+}
+
+/// Records an upload; `None` if the organisation has these bytes already.
+///
+/// # Errors
+/// When the database refuses or is away.
+pub async fn insert(connection: &mut PgConnection, new: &NewAsset<'_>) -> Result<Option<Asset>, sqlx::Error> {
+    sqlx::query_as(concat!(
+        "INSERT INTO assets (id, org_id, name, media_type, size_bytes, sha256, storage_key, job_id)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+         ON CONFLICT ON CONSTRAINT assets_org_sha256 DO NOTHING
+         RETURNING ",
+        columns!()
+    ))
+    .bind(new.id)
+    .bind(new.org)
+    .bind(new.name)
+    .bind(new.media_type)
+    .bind(new.size_bytes)
+    .bind(new.sha256.as_slice())
+    .bind(new.storage_key)
+    .bind(new.job)
+    .fetch_optional(connection)
+    .await
+}
+
+/// One asset.
+///
+/// # Errors
+/// When the database is away.
+pub async fn get(connection: &mut PgConnection, org: OrgId, id: AssetId) -> Result<Option<Asset>, sqlx::Error> {
+    sqlx::query_as(concat!("SELECT ", columns!(), " FROM assets WHERE org_id = $1 AND id = $2"))
+        .bind(org)
+        .bind(id)
+        .fetch_optional(connection)
+        .await
+}
+
+/// One asset, locked until the transaction ends, so that deletion and processing do not cross.
+///
+/// # Errors
+/// When the database is away.
+pub async fn lock(connection: &mut PgConnection, org: OrgId, id: AssetId) -> Result<Option<Asset>, sqlx::Error> {
+    sqlx::query_as(concat!("SELECT ", columns!(), " FROM assets WHERE org_id = $1 AND id = $2 FOR UPDATE"))
+        .bind(org)
+        .bind(id)
+        .fetch_optional(connection)
+        .await
+}
+
+/// The asset that has these bytes, locked until the transaction ends.
+///
+/// # Errors
+/// When the database is away.
+pub async fn lock_by_content(
+    connection: &mut PgConnection,
+    org: OrgId,
+    sha256: &[u8; 32],
+) -> Result<Option<Asset>, sqlx::Error> {
+    sqlx::query_as(concat!("SELECT ", columns!(), " FROM assets WHERE org_id = $1 AND sha256 = $2 FOR UPDATE"))
+        .bind(org)
+        .bind(sha256.as_slice())
+        .fetch_optional(connection)
+        .await
+}
+
+/// An organisation's assets, newest first.
+///
+/// # Errors
+/// When the database is away.
+pub async fn list(
+    connection: &mut PgConnection,
+    org: OrgId,
+    state: Option<AssetState>,
+    page: &PageRequest,
+) -> Result<Page<Asset>, sqlx::Error> {
+    let rows: Vec<Asset> = sqlx::query_as(concat!(
+        "SELECT ",
+        columns!(),
+        " FROM assets
+         WHERE org_id = $1 AND ($2::uuid IS NULL OR id < $2) AND ($3::text IS NULL OR state = $3)
+         ORDER BY id DESC LIMIT $4"
+    ))
+    .bind(org)
+    .bind(page.after.map(super::Cursor::id))
+    .bind(state)
+    .bind(page.fetch_limit())
+    .fetch_all(connection)
+    .await?;
+    Ok(page.page(rows, |asset| asset.id.0))
+}
+
+/// Says why an asset was given up. `false` when the asset is gone.
+///
+/// # Errors
+/// When the database is away.
+pub async fn fail(
+    connection: &mut PgConnection,
+    org: OrgId,
+    id: AssetId,
+    code: &str,
+    message: &str,
+) -> Result<bool, sqlx::Error> {
+    let done = sqlx::query(
+        "UPDATE assets SET state = 'failed', error_code = $3, error_message = $4, updated_at = now()
+         WHERE org_id = $1 AND id = $2",
+    )
+    .bind(org)
+    .bind(id)
+    .bind(code)
+    .bind(extraction::storable(message))
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Makes an asset wait for `job`, as after its upload: used when a failed one is uploaded again, or its job replayed.
+/// `false` when the asset is gone.
+///
+/// # Errors
+/// When the database is away.
+pub async fn reset_pending(
+    connection: &mut PgConnection,
+    org: OrgId,
+    id: AssetId,
+    job: JobId,
+) -> Result<bool, sqlx::Error> {
+    let done = sqlx::query(
+        "UPDATE assets SET state = 'pending', job_id = $3, error_code = NULL, error_message = NULL, updated_at = now()
+         WHERE org_id = $1 AND id = $2",
+    )
+    .bind(org)
+    .bind(id)
+    .bind(job)
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Deletes the record, its text and its chunks. `false` when it was gone. The object is the caller's to delete, afterwards.
+///
+/// # Errors
+/// When the database is away.
+pub async fn delete(connection: &mut PgConnection, org: OrgId, id: AssetId) -> Result<bool, sqlx::Error> {
+    let done =
+        sqlx::query("DELETE FROM assets WHERE org_id = $1 AND id = $2").bind(org).bind(id).execute(connection).await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// One page of a document's text.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct TextPage {
+    /// Counted from 1.
+    pub page: i32,
+    /// The text.
+    pub text: String,
+}
+
+/// Pages of an asset's text after page `after`, as many as hold about 1 MB together, at least one while there are any.
+///
+/// # Errors
+/// When the database is away.
+pub async fn text_pages(
+    connection: &mut PgConnection,
+    org: OrgId,
+    id: AssetId,
+    after: i32,
+) -> Result<Vec<TextPage>, sqlx::Error> {
+    sqlx::query_as(
+        "SELECT page, text FROM (
+             SELECT page, text, sum(octet_length(text)) OVER (ORDER BY page) - octet_length(text) AS before
+             FROM (SELECT page, text FROM asset_texts WHERE org_id = $1 AND asset_id = $2 AND page > $3
+                   ORDER BY page LIMIT 200) AS some
+         ) AS counted WHERE before < 1000000 ORDER BY page",
+    )
+    .bind(org)
+    .bind(id)
+    .bind(after)
+    .fetch_all(connection)
+    .await
+}
+
+/// A chunk as it is stored.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct StoredChunk {
+    /// Its place in the document, from 0.
+    pub ordinal: i32,
+    /// The page that it begins on, from 1.
+    pub page: i32,
+    /// Offset of its first character within that page's text.
+    pub start_char: i32,
+    /// Offset after its last character.
+    pub end_char: i32,
+    /// The text.
+    pub text: String,
+}
+
+/// Chunks of an asset after `after`, in order, at most `limit`.
+///
+/// # Errors
+/// When the database is away.
+pub async fn chunks(
+    connection: &mut PgConnection,
+    org: OrgId,
+    id: AssetId,
+    after: Option<i32>,
+    limit: i64,
+) -> Result<Vec<StoredChunk>, sqlx::Error> {
+    sqlx::query_as(
+        "SELECT ordinal, page, start_char, end_char, text FROM asset_chunks
+         WHERE org_id = $1 AND asset_id = $2 AND ordinal > $3 ORDER BY ordinal LIMIT $4",
+    )
+    .bind(org)
+    .bind(id)
+    .bind(after.unwrap_or(-1))
+    .bind(limit)
+    .fetch_all(connection)
+    .await
+}

@@ -1,0 +1,54 @@
+//! The queues' settings: `queue_settings`. Redis has a copy, which is restored from here when Redis lost its data.
+
+use sqlx::PgConnection;
+
+use crate::{jobs::QueueName, queue::Settings};
+
+/// A queue's settings; the defaults where none were made.
+///
+/// # Errors
+/// Those of the database.
+pub async fn settings(connection: &mut PgConnection, queue: QueueName) -> sqlx::Result<Settings> {
+    type Row = (bool, Option<i32>, Option<i32>);
+    let row: Option<Row> =
+        sqlx::query_as("SELECT paused, concurrency, org_concurrency FROM queue_settings WHERE queue = $1")
+            .bind(queue.as_str())
+            .fetch_optional(connection)
+            .await?;
+    let limit = |number: Option<i32>| number.and_then(|number| u32::try_from(number).ok());
+    Ok(row.map_or_else(Settings::default, |(paused, concurrency, org_concurrency)| Settings {
+        paused,
+        concurrency: limit(concurrency),
+        org_concurrency: limit(org_concurrency),
+    }))
+}
+
+/// Stores a queue's settings.
+///
+/// # Errors
+/// Those of the database.
+pub async fn set(connection: &mut PgConnection, queue: QueueName, settings: Settings) -> sqlx::Result<()> {
+    let limit = |number: Option<u32>| number.map(|number| i32::try_from(number).unwrap_or(i32::MAX));
+    sqlx::query(
+        "INSERT INTO queue_settings (queue, paused, concurrency, org_concurrency) VALUES ($1, $2, $3, $4) \
+         ON CONFLICT (queue) DO UPDATE SET paused = $2, concurrency = $3, org_concurrency = $4, updated_at = now()",
+    )
+    .bind(queue.as_str())
+    .bind(settings.paused)
+    .bind(limit(settings.concurrency))
+    .bind(limit(settings.org_concurrency))
+    .execute(connection)
+    .await
+    .map(drop)
+}
+
+/// Dead letters of a queue that nobody has replayed or discarded, over all organisations.
+///
+/// # Errors
+/// Those of the database.
+pub async fn dead_count(connection: &mut PgConnection, queue: QueueName) -> sqlx::Result<i64> {
+    sqlx::query_scalar("SELECT count(*) FROM jobs WHERE queue = $1 AND state = 'dead' AND discarded_at IS NULL")
+        .bind(queue.as_str())
+        .fetch_one(connection)
+        .await
+}

@@ -1,0 +1,276 @@
+//! What workers write to the ledger: the begin and the end of runs.
+//!
+//! All times are Postgres': a worker tells how long something took, never when.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use sqlx::{FromRow, PgConnection};
+
+use super::jobs::{JobRow, columns};
+use crate::ids::{JobId, OrgId};
+
+/// What the ledger says of a job that a worker has claimed.
+#[derive(Debug, FromRow)]
+#[expect(missing_docs, reason = "the columns are described where they are made, in the migration")]
+pub struct Begun {
+    pub id: JobId,
+    pub org_id: OrgId,
+    pub kind: String,
+    pub attempt: i32,
+    pub max_attempts: i32,
+    pub timeout_ms: i64,
+    pub trace_context: Option<String>,
+    pub checkpoint: Option<Value>,
+    /// Only where the envelope's copy is missing or old.
+    pub payload: Option<Value>,
+    /// Whether the job holds a unique key, which its end must hand on.
+    pub is_unique: bool,
+}
+
+/// Asks the ledger which of the claimed jobs are still to be done. `revisions` are those of the payloads at hand, −1 for none.
+/// A job with a unique key is marked as started, so that a later submission queues behind it instead of replacing its payload.
+///
+/// # Errors
+/// Those of the database.
+pub async fn begin(connection: &mut PgConnection, ids: &[JobId], revisions: &[i32]) -> sqlx::Result<Vec<Begun>> {
+    let mut begun: Vec<Begun> = sqlx::query_as(
+        "SELECT j.id, j.org_id, j.kind, j.attempt, j.max_attempts, j.timeout_ms, j.trace_context, j.checkpoint, \
+         CASE WHEN j.revision <> known.revision THEN j.payload END AS payload, j.unique_key IS NOT NULL AS is_unique \
+         FROM UNNEST($1::uuid[], $2::int[]) AS known (id, revision) JOIN jobs j USING (id) \
+         WHERE j.state = 'queued' AND j.blocked_by IS NULL",
+    )
+    .bind(ids)
+    .bind(revisions)
+    .fetch_all(&mut *connection)
+    .await?;
+    // One by one, so that no two transactions ever wait for each other's rows in a circle.
+    for job in begun.iter_mut().filter(|job| job.is_unique) {
+        let payload: Option<Value> = sqlx::query_scalar(
+            "UPDATE jobs SET started_at = now() WHERE id = $1 AND state = 'queued' RETURNING payload",
+        )
+        .bind(job.id)
+        .fetch_optional(&mut *connection)
+        .await?;
+        job.payload = payload.or(job.payload.take());
+    }
+    Ok(begun)
+}
+
+/// A success to be written.
+#[derive(Debug)]
+pub struct Success {
+    /// The job.
+    pub id: JobId,
+    /// The attempt that succeeded, counted from 1.
+    pub attempt: u32,
+    /// How long it ran.
+    pub elapsed: Duration,
+    /// What the handler gave back.
+    pub result: Option<Value>,
+}
+
+/// Writes successes in one statement; gives the jobs that it ended. A job missing there had ended before.
+///
+/// # Errors
+/// Those of the database.
+pub async fn succeed(connection: &mut PgConnection, worker: &str, successes: &[Success]) -> sqlx::Result<Vec<JobId>> {
+    sqlx::query_scalar(
+        "UPDATE jobs SET state = 'succeeded', attempt = done.attempt, finished_at = now(), worker = $5, result = done.result, \
+         started_at = now() - done.elapsed_ms * interval '1 millisecond', checkpoint = NULL, error = NULL, error_class = NULL \
+         FROM UNNEST($1::uuid[], $2::int[], $3::bigint[], $4::jsonb[]) AS done (id, attempt, elapsed_ms, result) \
+         WHERE jobs.id = done.id AND jobs.state = 'queued' RETURNING jobs.id",
+    )
+    .bind(successes.iter().map(|success| success.id).collect::<Vec<_>>())
+    .bind(successes.iter().map(|success| count(success.attempt)).collect::<Vec<_>>())
+    .bind(successes.iter().map(|success| millis(success.elapsed)).collect::<Vec<_>>())
+    .bind(successes.iter().map(|success| success.result.as_ref()).collect::<Vec<_>>())
+    .bind(worker)
+    .fetch_all(connection)
+    .await
+}
+
+/// How an attempt ended that did not succeed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// The handler gave an error.
+    Failed,
+    /// It ran out of time.
+    TimedOut,
+    /// It panicked.
+    Panicked,
+    /// Its process died.
+    Crashed,
+}
+
+impl Outcome {
+    /// The outcome, as rows and labels have it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::TimedOut => "timed_out",
+            Self::Panicked => "panicked",
+            Self::Crashed => "crashed",
+        }
+    }
+}
+
+/// A failed attempt to be written.
+#[derive(Debug)]
+pub struct Failure {
+    /// The job.
+    pub id: JobId,
+    /// The tenant.
+    pub org: OrgId,
+    /// The attempt, counted from 1.
+    pub attempt: u32,
+    /// How long it ran.
+    pub elapsed: Duration,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// A stable word for the sort of error, such as `timeout` or `encrypted`.
+    pub class: String,
+    /// The error chain.
+    pub error: String,
+}
+
+async fn record_attempt(connection: &mut PgConnection, worker: &str, failure: &Failure) -> sqlx::Result<()> {
+    sqlx::query(
+        "INSERT INTO job_attempts (job_id, org_id, attempt, started_at, ended_at, outcome, error, error_class, worker) \
+         VALUES ($1, $2, $3, now() - $4 * interval '1 millisecond', now(), $5, $6, $7, $8) ON CONFLICT (job_id, attempt) DO NOTHING",
+    )
+    .bind(failure.id)
+    .bind(failure.org)
+    .bind(count(failure.attempt))
+    .bind(millis(failure.elapsed))
+    .bind(failure.outcome.as_str())
+    .bind(&failure.error)
+    .bind(&failure.class)
+    .bind(worker)
+    .execute(connection)
+    .await
+    .map(drop)
+}
+
+/// Writes a failed attempt after which the job waits `delay` for the next one. False where the job had ended.
+///
+/// # Errors
+/// Those of the database.
+pub async fn retry(
+    connection: &mut PgConnection,
+    worker: &str,
+    failure: &Failure,
+    delay: Duration,
+) -> sqlx::Result<bool> {
+    let changed = sqlx::query(
+        "UPDATE jobs SET attempt = $2, run_at = now() + $3 * interval '1 millisecond', started_at = NULL, error = $4, \
+         error_class = $5 WHERE id = $1 AND state = 'queued'",
+    )
+    .bind(failure.id)
+    .bind(count(failure.attempt))
+    .bind(millis(delay))
+    .bind(&failure.error)
+    .bind(&failure.class)
+    .execute(&mut *connection)
+    .await?
+    .rows_affected();
+    if changed == 1 {
+        record_attempt(connection, worker, failure).await?;
+    }
+    Ok(changed == 1)
+}
+
+/// Puts a job off without using up an attempt. False where the job had ended.
+///
+/// # Errors
+/// Those of the database.
+pub async fn snooze(connection: &mut PgConnection, id: JobId, snoozes: u32, delay: Duration) -> sqlx::Result<bool> {
+    let changed = sqlx::query(
+        "UPDATE jobs SET snoozes = $2, run_at = now() + $3 * interval '1 millisecond', started_at = NULL \
+         WHERE id = $1 AND state = 'queued'",
+    )
+    .bind(id)
+    .bind(count(snoozes))
+    .bind(millis(delay))
+    .execute(connection)
+    .await?
+    .rows_affected();
+    Ok(changed == 1)
+}
+
+/// Makes a job a dead letter. `None` where the job had ended.
+pub(crate) async fn bury(
+    connection: &mut PgConnection,
+    worker: &str,
+    failure: &Failure,
+    reason: &str,
+) -> sqlx::Result<Option<JobRow>> {
+    let row: Option<JobRow> = sqlx::query_as(concat!(
+        "UPDATE jobs SET state = 'dead', attempt = $2, finished_at = now(), started_at = now() - $3 * interval '1 millisecond', \
+         error = $4, error_class = $5, dead_reason = $6, worker = $7, discarded_at = NULL WHERE id = $1 AND state = 'queued' RETURNING ",
+        columns!()
+    ))
+    .bind(failure.id)
+    .bind(count(failure.attempt))
+    .bind(millis(failure.elapsed))
+    .bind(&failure.error)
+    .bind(&failure.class)
+    .bind(reason)
+    .bind(worker)
+    .fetch_optional(&mut *connection)
+    .await?;
+    if row.is_some() {
+        record_attempt(connection, worker, failure).await?;
+    }
+    Ok(row)
+}
+
+/// Keeps a job's progress, for people who look.
+///
+/// # Errors
+/// Those of the database.
+pub async fn progress(connection: &mut PgConnection, id: JobId, percent: u8, message: &str) -> sqlx::Result<()> {
+    sqlx::query("UPDATE jobs SET progress_percent = $2, progress_message = $3 WHERE id = $1 AND state = 'queued'")
+        .bind(id)
+        .bind(i16::from(percent.min(100)))
+        .bind(message)
+        .execute(connection)
+        .await
+        .map(drop)
+}
+
+/// Keeps a job's checkpoint for its next run, whatever ends this one.
+///
+/// # Errors
+/// Those of the database.
+pub async fn checkpoint(connection: &mut PgConnection, id: JobId, value: &Value) -> sqlx::Result<()> {
+    sqlx::query("UPDATE jobs SET checkpoint = $2 WHERE id = $1 AND state = 'queued'")
+        .bind(id)
+        .bind(value)
+        .execute(connection)
+        .await
+        .map(drop)
+}
+
+/// The effect of a probe.
+///
+/// # Errors
+/// Those of the database.
+pub async fn probe_effect(connection: &mut PgConnection, org: OrgId, job: JobId, attempt: u32) -> sqlx::Result<()> {
+    sqlx::query("INSERT INTO probe_effects (job_id, org_id, attempt) VALUES ($1, $2, $3)")
+        .bind(job)
+        .bind(org)
+        .bind(count(attempt))
+        .execute(connection)
+        .await
+        .map(drop)
+}
+
+fn count(number: u32) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,55 @@
+//! `probe`: a canary that does what it is told, for operators who want to see the line run and for tests that want to see it break.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Backoff, JobPayload, Policy, QUEUES, QueueName};
+
+/// What a probe does, in this order: sleeps, fails its first attempts, then ends with its outcome.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Probe {
+    /// How long it works, in milliseconds.
+    #[schemars(range(min = 0, max = 3_600_000))]
+    pub sleep_ms: u64,
+    /// How many attempts fail (and are retried) before the outcome counts.
+    #[schemars(range(min = 0, max = 100))]
+    pub fail_attempts: u32,
+    /// How it ends.
+    pub outcome: ProbeOutcome,
+    /// Whether its completing transaction writes a row to `probe_effects`, which has no unique constraint and so would show a duplicate.
+    pub effect: bool,
+    /// How many bytes of result it gives back.
+    #[schemars(range(min = 0, max = 1_048_576))]
+    pub bytes: u32,
+}
+
+/// How a probe ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ProbeOutcome {
+    /// Success.
+    #[default]
+    Succeed,
+    /// A failure worth another attempt, every time.
+    Retry,
+    /// A failure that no further attempt can mend.
+    Fail,
+    /// A panic in the handler.
+    Panic,
+    /// Never, until its time is up or it is cancelled.
+    Hang,
+    /// The whole process aborts.
+    Exit,
+}
+
+impl JobPayload for Probe {
+    const KIND: &'static str = "probe";
+    const QUEUE: QueueName = QUEUES[3];
+    const DESCRIPTION: &'static str = "A canary: sleeps, fails or succeeds as told.";
+    const POLICY: Policy = Policy {
+        timeout: std::time::Duration::from_secs(60),
+        backoff: Backoff { base: std::time::Duration::from_millis(200), cap: std::time::Duration::from_secs(30) },
+        ..Policy::DEFAULT
+    };
+}

@@ -1,0 +1,158 @@
+-- ARGV: how many, lease in µs, worker, how many expired or due jobs to move at most.
+-- Returns {status, now in ms, next event in ms or 0, (id, envelope, meta, lease token) per job}.
+-- status: 0 served, 1 paused, 2 the queue's settings are lost (nothing is served until they are restored), 3 at the queue's limit.
+local want, lease, worker, batch = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
+
+-- Jobs whose worker let its lease run out go back to the front of their lane, counted as lost.
+local function return_lost()
+  local ids = call('ZRANGEBYSCORE', P .. 'leases', '-inf', '(' .. int(now_us), 'LIMIT', 0, batch)
+  if #ids == 0 then return end
+  local envelopes = call('HMGET', P .. 'job', unpack(ids))
+  local metas = call('HMGET', P .. 'meta', unpack(ids))
+  local ready, orgs, dropped = {}, {}, {}
+  for i = 1, #ids do
+    local envelope, meta = envelopes[i], metas[i] or '0,0,0'
+    if envelope then add(orgs, org_of(lane_of(envelope)), ids[i]) end
+    if not envelope or meta == 'x' then
+      dropped[#dropped + 1] = ids[i]
+    else
+      local attempt, lost, snoozes = string.match(meta, '^(%d+),(%d+),(%d+)$')
+      call('HSET', P .. 'meta', ids[i], attempt .. ',' .. int(lost + 1) .. ',' .. snoozes)
+      add(ready, lane_of(envelope), ids[i])
+    end
+  end
+  unlease(ids)
+  forget(dropped)
+  make_ready(ready, 'LPUSH')
+  release(orgs)
+end
+
+local function promote_due()
+  local ids = call('ZRANGEBYSCORE', P .. 'delayed', '-inf', int(now), 'LIMIT', 0, batch)
+  if #ids == 0 then return end
+  local envelopes = call('HMGET', P .. 'job', unpack(ids))
+  local ready = {}
+  for i = 1, #ids do
+    if envelopes[i] then add(ready, lane_of(envelopes[i]), ids[i]) end
+  end
+  call('ZREM', P .. 'delayed', unpack(ids))
+  make_ready(ready, 'RPUSH')
+end
+
+local function next_event()
+  local due = call('ZRANGE', P .. 'delayed', 0, 0, 'WITHSCORES')[2]
+  local expiry = call('ZRANGE', P .. 'leases', 0, 0, 'WITHSCORES')[2]
+  local at = due and tonumber(due)
+  if expiry then
+    local ms = math.ceil(tonumber(expiry) / 1000) + 1
+    if not at or ms < at then at = ms end
+  end
+  return at and int(at) or '0'
+end
+
+return_lost()
+local ctl = call('HMGET', P .. 'ctl', 'epoch', 'paused', 'limit', 'org_limit')
+local status = 0
+if not ctl[1] then
+  status = 2
+elseif ctl[2] then
+  status = 1
+else
+  promote_due()
+  if ctl[3] then
+    local room = tonumber(ctl[3]) - call('ZCARD', P .. 'leases')
+    if room < want then want = room end
+    if want <= 0 then status = 3 end
+  end
+end
+if status ~= 0 then
+  call('HSET', P .. 'ctl', 'idle', 1)
+  return { status, int(now), next_event() }
+end
+
+local ids, lanes, taking = {}, {}, {}
+local probes = 2 * want + 64
+
+local function room_of(org, asked)
+  if not ctl[4] then return asked end
+  local limit = tonumber(call('HGET', P .. 'org_limits', org) or ctl[4])
+  local running = tonumber(call('HGET', P .. 'running', org) or '0') + (taking[org] or 0)
+  return math.min(asked, limit - running)
+end
+
+-- Serves up to `count` jobs of one priority: the organisations with the least virtual time first, each an equal share.
+local function serve(prio, count)
+  local ring, taken = P .. 'ring:' .. prio, 0
+  while taken < count and probes > 0 do
+    local heads = call('ZRANGE', ring, 0, math.min(count - taken, 64) - 1, 'WITHSCORES')
+    if #heads == 0 then break end
+    call('HSET', P .. 'ctl', 'v' .. prio, heads[2])
+    local share = math.ceil((count - taken) / (#heads / 2))
+    for i = 1, #heads, 2 do
+      probes = probes - 1
+      local org, lane = heads[i], prio .. heads[i]
+      local asked = math.min(share, count - taken)
+      if asked <= 0 then break end
+      local room = room_of(org, asked)
+      if room <= 0 then
+        call('ZREM', ring, org)
+        call('SADD', P .. 'parked:' .. prio, org)
+      else
+        local got = call('LPOP', ready_key(lane), room)
+        if got then
+          for j = 1, #got do
+            ids[#ids + 1] = got[j]
+            lanes[#lanes + 1] = lane
+          end
+          taken = taken + #got
+          taking[org] = (taking[org] or 0) + #got
+          call('ZADD', ring, int(heads[i + 1] + #got), org)
+        else
+          call('ZREM', ring, org)
+        end
+      end
+    end
+  end
+  if taken > 0 then call('HINCRBY', P .. 'depth', prio, -taken) end
+  return taken
+end
+
+-- Strict order would starve the lower levels: one claim in eight serves `low` first, another one `normal`, with a quarter of its jobs.
+local turn = call('HINCRBY', P .. 'ctl', 'turn', 1) % 8
+local first = turn == 0 and 3 or turn == 4 and 2 or nil
+if first then want = want - serve(first, math.ceil(want / 4)) end
+for prio = 0, 3 do
+  if want <= 0 then break end
+  want = want - serve(prio, want)
+end
+if want > 0 then call('HSET', P .. 'ctl', 'idle', 1) end
+
+local reply = { 0, int(now), '0' }
+if #ids > 0 then
+  local envelopes = call('HMGET', P .. 'job', unpack(ids))
+  local metas = call('HMGET', P .. 'meta', unpack(ids))
+  local leases, live, dropped, counts = {}, {}, {}, {}
+  local token, expiry = int(now_us), int(now_us + lease)
+  for i = 1, #ids do
+    if not envelopes[i] or metas[i] == 'x' then
+      dropped[#dropped + 1] = ids[i]
+    else
+      leases[#leases + 1] = expiry
+      leases[#leases + 1] = ids[i]
+      live[#live + 1] = ids[i]
+      live[#live + 1] = token .. ' ' .. worker
+      local org = org_of(lanes[i])
+      counts[org] = (counts[org] or 0) + 1
+      local at = #reply
+      reply[at + 1], reply[at + 2], reply[at + 3], reply[at + 4] = ids[i], envelopes[i], metas[i] or '', token
+    end
+  end
+  forget(dropped)
+  if #leases > 0 then
+    call('ZADD', P .. 'leases', unpack(leases))
+    call('HSET', P .. 'live', unpack(live))
+    for org, count in pairs(counts) do call('HINCRBY', P .. 'running', org, count) end
+  end
+end
+if want > 0 then reply[3] = next_event() end
+return reply

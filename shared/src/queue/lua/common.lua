@@ -1,0 +1,83 @@
+-- Shared by every script. KEYS[1] is `mr:{queue}:ctl`: all keys of a queue carry its hash tag, so they live on one slot.
+local call = redis.call
+local P = string.sub(KEYS[1], 1, -4)
+local clock = call('TIME')
+local now_us = clock[1] * 1000000 + clock[2]
+local now = math.floor(now_us / 1000)
+
+local function int(number) return string.format('%d', number) end
+
+-- An envelope starts with its version, its priority and its organisation; the rest is not the scripts' business.
+local function lane_of(envelope) return string.sub(envelope, 2, 18) end
+local function prio_of(lane) return string.sub(lane, 1, 1) end
+local function org_of(lane) return string.sub(lane, 2) end
+local function ready_key(lane) return P .. 'ready:' .. prio_of(lane) .. ':' .. org_of(lane) end
+
+-- Tells idle workers, once, that there is something to claim.
+local function wake()
+  if call('HDEL', P .. 'ctl', 'idle') == 1 then call('PUBLISH', P .. 'wake', 'w') end
+end
+
+-- Puts an organisation into the ring of a priority, no earlier than the ring's clock, so that idleness earns no credit.
+local function join_ring(lane)
+  local v = call('HGET', P .. 'ctl', 'v' .. prio_of(lane)) or '0'
+  call('ZADD', P .. 'ring:' .. prio_of(lane), 'GT', v, org_of(lane))
+end
+
+-- Collects members by key, in order of first appearance.
+local function add(groups, key, member)
+  local group = groups[key]
+  if not group then
+    group = {}
+    groups[key] = group
+    groups[#groups + 1] = key
+  end
+  group[#group + 1] = member
+end
+
+-- Appends (or with LPUSH: puts in front) grouped ids to their lanes' ready lists.
+local function make_ready(groups, how)
+  for i = 1, #groups do
+    local lane = groups[i]
+    local ids = groups[lane]
+    local length = call(how, ready_key(lane), unpack(ids))
+    call('HINCRBY', P .. 'depth', prio_of(lane), #ids)
+    if length == #ids then join_ring(lane) end
+  end
+end
+
+-- Gives back the running slots of organisations; those that waited for one join the ring again.
+local function release(groups)
+  if #groups == 0 then return end
+  local limits = call('HMGET', P .. 'ctl', 'limit', 'org_limit')
+  for i = 1, #groups do
+    local org = groups[i]
+    if call('HINCRBY', P .. 'running', org, -#groups[org]) <= 0 then call('HDEL', P .. 'running', org) end
+    if limits[2] then
+      for prio = 0, 3 do
+        if call('SREM', P .. 'parked:' .. prio, org) == 1 then join_ring(prio .. org) end
+      end
+    end
+  end
+  if limits[1] or limits[2] then wake() end
+end
+
+-- Whose lease the caller still holds: parallel to `ids`, true or false.
+local function held(ids, tokens)
+  local live = call('HMGET', P .. 'live', unpack(ids))
+  local result = {}
+  for i = 1, #ids do result[i] = live[i] and string.match(live[i], '^%d+') == tokens[i] end
+  return result
+end
+
+local function forget(ids)
+  if #ids == 0 then return end
+  call('HDEL', P .. 'job', unpack(ids))
+  call('HDEL', P .. 'meta', unpack(ids))
+end
+
+local function unlease(ids)
+  if #ids == 0 then return end
+  call('ZREM', P .. 'leases', unpack(ids))
+  call('HDEL', P .. 'live', unpack(ids))
+end

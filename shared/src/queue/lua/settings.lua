@@ -1,0 +1,18 @@
+-- ARGV: epoch, paused ('1' or ''), limit or '', organisations' limit or ''. The ledger's settings of this queue, brought to Redis.
+-- The epoch is kept where there is one: it marks the data as whole, and its loss tells that Redis lost its data.
+-- Returns how many parked organisations are left to bring back by another call.
+local function set(field, value)
+  if value == '' then call('HDEL', P .. 'ctl', field) else call('HSET', P .. 'ctl', field, value) end
+end
+set('paused', ARGV[2])
+set('limit', ARGV[3])
+set('org_limit', ARGV[4])
+call('HSETNX', P .. 'ctl', 'epoch', ARGV[1])
+local left = 0
+for prio = 0, 3 do
+  local orgs = call('SPOP', P .. 'parked:' .. prio, 200)
+  for i = 1, #orgs do join_ring(prio .. orgs[i]) end
+  left = left + call('SCARD', P .. 'parked:' .. prio)
+end
+wake()
+return left
