@@ -20,6 +20,10 @@ use crate::{
 /// The environment variable with the directory of binaries that are known to be fresh.
 const BIN_DIR: &str = "MILLRACE_TEST_BIN_DIR";
 
+/// How the variables begin that cargo sets for a program it runs.
+const ABOUT_THE_CALLER: [&str; 5] =
+    ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_NAME", "CARGO_PRIMARY_PACKAGE"];
+
 /// How binaries are built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Profile {
@@ -45,15 +49,16 @@ pub struct Binaries {
 }
 
 impl Binaries {
-    /// Builds the three with cargo, whose progress goes to standard error.
+    /// Builds them with cargo, whose progress goes to standard error. All binaries of the workspace are built together, as a
+    /// test run does it: a choice of packages has other features of its dependencies, and would compile these once more.
     ///
     /// # Errors
     /// When they do not build.
     pub async fn build(profile: Profile) -> Result<Self> {
-        Self::build_with(profile, &["-p", "millrace-api", "-p", "millrace-worker", "-p", "millrace-admin"]).await
+        Self::build_with(profile, &["--workspace", "--bins"]).await
     }
 
-    /// Builds the whole workspace, tests included: what a test run needs, with the same features for all.
+    /// Builds what a test run needs, tests included.
     ///
     /// # Errors
     /// When it does not build.
@@ -166,9 +171,8 @@ impl Binaries {
     }
 
     async fn build_with(profile: Profile, what: &[&str]) -> Result<Self> {
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let mut command = Command::new(cargo);
-        command.current_dir(workspace_root()).args(["build", "--message-format", "json-render-diagnostics"]).args(what);
+        let mut command = cargo();
+        command.args(["build", "--message-format", "json-render-diagnostics"]).args(what);
         if profile == Profile::Release {
             command.arg("--release");
         }
@@ -181,6 +185,23 @@ impl Binaries {
         let dir = api.parent().context("millrace-api lies in no directory")?;
         Ok(Self { dir: dir.to_owned() })
     }
+}
+
+/// A call of cargo in the workspace, as if from a shell.
+///
+/// A program that cargo has started sees variables about its own package. Build scripts see them too, if they are passed on,
+/// and some ask to be run again when they change (ring's does): then calls from here and calls from a shell would compile half
+/// of the dependencies in turns.
+#[must_use]
+pub fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for (name, _) in std::env::vars_os() {
+        if ABOUT_THE_CALLER.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
+            command.env_remove(name);
+        }
+    }
+    command.current_dir(workspace_root());
+    command
 }
 
 /// The path of the API's binary, if `line` is cargo's message that it is built.

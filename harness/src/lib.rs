@@ -24,7 +24,7 @@ mod servers;
 mod service;
 mod stack;
 
-pub use binaries::{Binaries, Profile};
+pub use binaries::{Binaries, Profile, cargo};
 pub use client::{Client, Reply};
 pub use place::{file_url, target_dir, workspace_root};
 pub use postgres::{PostgresOptions, PostgresServer, TEST_POSTGRES, TEST_TEMPLATE};

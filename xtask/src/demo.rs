@@ -88,7 +88,7 @@ async fn show_documents(site: &Site) -> Result<Processed> {
         row.push(show::state(state));
         table.add_row(row);
     }
-    show::indented(&table.trim_fmt());
+    show::print_table(&mut table);
     for failure in &failures {
         println!("  {} {failure}", show::red("✗"));
     }

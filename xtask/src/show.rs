@@ -47,6 +47,14 @@ pub(crate) fn indented(text: &str) {
     }
 }
 
+/// A table moved to the right, as the text around it is.
+pub(crate) fn print_table(table: &mut Table) {
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    indented(&table.trim_fmt());
+}
+
 /// How the cells of a column stand.
 #[derive(Clone, Copy)]
 pub(crate) enum Column {

@@ -77,7 +77,7 @@ impl Site {
             row(&worker.name, &format!("{}/metrics", worker.url), &format!("pid {}", worker.pid));
         }
         row("logs", &self.run.path().display().to_string(), "");
-        show::indented(&table.trim_fmt());
+        show::print_table(&mut table);
         if self.workers.is_empty() {
             println!("  No worker runs (--no-worker): jobs wait until one comes.");
         }

@@ -2,6 +2,7 @@
 
 use std::{
     env,
+    ffi::OsString,
     process::{ExitCode, Stdio},
     time::Instant,
 };
@@ -9,14 +10,12 @@ use std::{
 use anyhow::{Context, Result};
 use clap::Args;
 use millrace_harness::{
-    Binaries, PostgresOptions, PostgresServer, Profile, RunDir, TEST_POSTGRES, TEST_TEMPLATE, workspace_root,
+    Binaries, PostgresOptions, PostgresServer, Profile, RunDir, TEST_POSTGRES, TEST_TEMPLATE, random_hex,
 };
-use tokio::process::Command;
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::show;
-
-/// How the names of all databases begin that tests make.
-const TEST_DATABASES: &str = "millrace_test_";
 
 #[derive(Args, Debug)]
 pub(crate) struct TestArgs {
@@ -67,30 +66,27 @@ pub(crate) async fn run(arguments: &TestArgs) -> Result<ExitCode> {
 struct SharedDatabase {
     server: PostgresServer,
     template: String,
-    /// Where the server is somebody else's: how the names of the databases begin that must not stay in it.
-    leftovers: Option<&'static str>,
 }
 
 impl SharedDatabase {
     async fn start(run: &RunDir, binaries: &Binaries) -> Result<Self> {
-        let (server, leftovers) = match (env::var("DATABASE_URL"), env::var("REDIS_URL")) {
-            (Ok(url), Ok(_)) => (PostgresServer::external(&url), Some(TEST_DATABASES)),
+        let server = match (env::var("DATABASE_URL"), env::var("REDIS_URL")) {
+            (Ok(url), Ok(_)) => PostgresServer::external(&url),
             _ => {
                 // Nobody pulls the plug on this one; tests of durability start their own.
                 let settings = [("fsync", "off"), ("max_connections", "400")];
                 let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
-                let options = PostgresOptions { settings, ..PostgresOptions::default() };
-                (PostgresServer::start(run.path(), options).await?, None)
+                PostgresServer::start(run.path(), PostgresOptions { settings, ..PostgresOptions::default() }).await?
             }
         };
-        let template = format!("{TEST_DATABASES}template_{}", std::process::id());
+        let template = format!("millrace_test_{}_{}", std::process::id(), random_hex(4)?);
         let url = server.create_database(&template).await?;
         let migrate = [("DATABASE_URL".to_owned(), url)];
         binaries.cli_stdout(&migrate, &["migrate"]).await.context("cannot migrate the tests' database")?;
-        Ok(Self { server, template, leftovers })
+        Ok(Self { server, template })
     }
 
-    fn environment(&self, binaries: &Binaries) -> Vec<(&'static str, std::ffi::OsString)> {
+    fn environment(&self, binaries: &Binaries) -> Vec<(&'static str, OsString)> {
         vec![
             (TEST_POSTGRES, self.server.url().into()),
             (TEST_TEMPLATE, self.template.clone().into()),
@@ -99,26 +95,34 @@ impl SharedDatabase {
     }
 
     async fn stop(mut self) -> Result<()> {
-        if let Some(prefix) = self.leftovers {
-            self.server.drop_databases(prefix).await?;
-            return Ok(());
+        if self.server.pid().is_none() {
+            // Somebody else's server is left as it was found.
+            return self.server.drop_databases(&self.template).await.map(drop);
         }
         self.server.stop().await.map(drop)
     }
 }
 
 async fn find_runner() -> Runner {
-    let asked =
-        Command::new("cargo").args(["nextest", "--version"]).stdout(Stdio::null()).stderr(Stdio::null()).status().await;
+    let asked = millrace_harness::cargo()
+        .args(["nextest", "--version"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .await;
     if asked.is_ok_and(|status| status.success()) { Runner::Nextest } else { Runner::Cargo }
 }
 
 fn test_command(runner: Runner, arguments: &TestArgs) -> Vec<String> {
     let base: &[&str] = match runner {
-        Runner::Nextest => &["nextest", "run", "--workspace"],
-        Runner::Cargo => &["test", "--workspace"],
+        Runner::Nextest => &["nextest", "run"],
+        Runner::Cargo => &["test"],
     };
     let mut command: Vec<String> = base.iter().map(|&word| word.to_owned()).collect();
+    // With it, a chosen package would be one among all.
+    if !arguments.passed_on.iter().any(|word| word.starts_with("-p") || word.starts_with("--package")) {
+        command.push("--workspace".into());
+    }
     if arguments.long && runner == Runner::Nextest {
         command.extend(["--run-ignored", "all"].map(str::to_owned));
     }
@@ -132,21 +136,30 @@ fn test_command(runner: Runner, arguments: &TestArgs) -> Vec<String> {
     command
 }
 
-/// Runs cargo on the terminal. Ctrl-C reaches it directly; we only wait for it, to stop the servers after it.
-async fn cargo(words: &[String], environment: &[(&'static str, std::ffi::OsString)]) -> Result<bool> {
-    let stop = crate::stop::Stop::on_signals()?;
-    let mut child = Command::new("cargo")
+/// Runs cargo on the terminal, and is still there after its end, to stop the servers.
+async fn cargo(words: &[String], environment: &[(&'static str, OsString)]) -> Result<bool> {
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for Ctrl-C")?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let mut child = millrace_harness::cargo()
         .args(words)
         .envs(environment.iter().map(|(name, value)| (name, value)))
-        .current_dir(workspace_root())
         .kill_on_drop(true)
         .spawn()
         .context("cannot run cargo")?;
-    let status = tokio::select! {
-        status = child.wait() => status,
-        () = stop.requested() => child.wait().await,
-    };
-    Ok(status.context("cannot wait for cargo")?.success())
+    let pid = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+    loop {
+        tokio::select! {
+            status = child.wait() => return Ok(status.context("cannot wait for cargo")?.success()),
+            // The terminal sends Ctrl-C to cargo as well.
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {
+                if let Some(pid) = pid {
+                    // It may have ended in this moment, which is as good.
+                    let _ = kill_process(pid, Signal::TERM);
+                }
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -161,7 +174,7 @@ mod tests {
     #[test]
     fn long_tests_are_the_ignored_ones_with_either_runner() {
         assert_eq!(words(Runner::Nextest, false, &[]), "nextest run --workspace");
-        assert_eq!(words(Runner::Nextest, true, &["-p", "x"]), "nextest run --workspace --run-ignored all -p x");
+        assert_eq!(words(Runner::Nextest, true, &["-p", "x"]), "nextest run --run-ignored all -p x");
         assert_eq!(words(Runner::Cargo, false, &["name"]), "test --workspace name");
         assert_eq!(words(Runner::Cargo, true, &["name"]), "test --workspace name -- --include-ignored");
         assert_eq!(words(Runner::Cargo, true, &["--", "--exact"]), "test --workspace -- --exact --include-ignored");
