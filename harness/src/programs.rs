@@ -84,9 +84,9 @@ impl Search {
         if self.missing(programs).is_empty() {
             return Ok(());
         }
-        if self.install == Install::WhereRoot && rustix::process::geteuid().is_root() && self.file("apt-get").is_some()
-        {
-            self.install(programs).await?;
+        let may_install = self.install == Install::WhereRoot && rustix::process::geteuid().is_root();
+        if let Some(apt_get) = self.file("apt-get").filter(|_| may_install) {
+            self.install(programs, &apt_get).await?;
         }
         let missing = self.missing(programs);
         if missing.is_empty() {
