@@ -68,16 +68,10 @@ impl fmt::Display for MediaType {
 
 impl From<String> for MediaType {
     fn from(mime: String) -> Self {
-        [
-            Self::Pdf,
-            Self::Docx,
-            Self::Html,
-            Self::Markdown,
-            Self::PlainText,
-        ]
-        .into_iter()
-        .find(|known| known.as_str() == mime)
-        .unwrap_or(Self::Unsupported(mime))
+        [Self::Pdf, Self::Docx, Self::Html, Self::Markdown, Self::PlainText]
+            .into_iter()
+            .find(|known| known.as_str() == mime)
+            .unwrap_or(Self::Unsupported(mime))
     }
 }
 
@@ -87,8 +81,7 @@ impl From<MediaType> for String {
     }
 }
 
-pub(crate) const DOCX: &str =
-    "application/vnd.openxmlformats-officedocument.wordprocessingml.document";
+pub(crate) const DOCX: &str = "application/vnd.openxmlformats-officedocument.wordprocessingml.document";
 
 /// Tells the media type from the first bytes of a file ([`HEAD_BYTES`], or all of a shorter file).
 pub fn detect(head: &[u8]) -> MediaType {
@@ -133,9 +126,7 @@ fn has_indirect_object(bytes: &[u8]) -> bool {
 }
 
 pub(crate) fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
-    haystack
-        .windows(needle.len())
-        .position(|window| window == needle)
+    haystack.windows(needle.len()).position(|window| window == needle)
 }
 
 #[cfg(test)]

@@ -74,19 +74,13 @@ fn office_type(content_types: &[u8]) -> Option<&'static str> {
         (b"wordprocessingml.template.main", DOCX),
         (b"ms-word.document.macroEnabled.main", DOCX),
         (b"ms-word.template.macroEnabledTemplate.main", DOCX),
-        (
-            b"spreadsheetml.sheet.main",
-            "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
-        ),
+        (b"spreadsheetml.sheet.main", "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"),
         (
             b"presentationml.presentation.main",
             "application/vnd.openxmlformats-officedocument.presentationml.presentation",
         ),
     ];
-    MAIN_PARTS
-        .into_iter()
-        .find(|(mark, _)| find(content_types, mark).is_some())
-        .map(|(_, mime)| mime)
+    MAIN_PARTS.into_iter().find(|(mark, _)| find(content_types, mark).is_some()).map(|(_, mime)| mime)
 }
 
 /// A local file header (APPNOTE.TXT 4.3.7) and what the head holds of its data.
@@ -99,12 +93,8 @@ struct LocalEntry<'a> {
 
 impl<'a> LocalEntry<'a> {
     fn parse(bytes: &'a [u8]) -> Option<Self> {
-        let u16_at = |at: usize| -> Option<u16> {
-            Some(u16::from_le_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
-        };
-        let u32_at = |at: usize| -> Option<u32> {
-            Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
-        };
+        let u16_at = |at: usize| -> Option<u16> { Some(u16::from_le_bytes(bytes.get(at..at + 2)?.try_into().ok()?)) };
+        let u32_at = |at: usize| -> Option<u32> { Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?)) };
         let name_len = usize::from(u16_at(26)?);
         let extra_len = usize::from(u16_at(28)?);
         Some(Self {
@@ -120,17 +110,12 @@ impl<'a> LocalEntry<'a> {
         let mut content = Vec::new();
         match self.method {
             0 => {
-                let len = self
-                    .stored_size
-                    .min(self.data.len())
-                    .min(INFLATE_LIMIT as usize);
+                let len = self.stored_size.min(self.data.len()).min(INFLATE_LIMIT as usize);
                 content.extend_from_slice(&self.data[..len]);
             }
             8 => {
                 // A stream cut off by the end of the head is an error after useful bytes: those are kept.
-                let _ = DeflateDecoder::new(self.data)
-                    .take(INFLATE_LIMIT)
-                    .read_to_end(&mut content);
+                let _ = DeflateDecoder::new(self.data).take(INFLATE_LIMIT).read_to_end(&mut content);
             }
             _ => {}
         }

@@ -34,9 +34,7 @@ pub fn sniff_encoding(head: &[u8]) -> Option<TextEncoding> {
     }
     match std::str::from_utf8(head) {
         Ok(_) => Some(TextEncoding::Utf8),
-        Err(error) if error.error_len().is_none() && error.valid_up_to() > 0 => {
-            Some(TextEncoding::Utf8)
-        }
+        Err(error) if error.error_len().is_none() && error.valid_up_to() > 0 => Some(TextEncoding::Utf8),
         Err(_) => Some(TextEncoding::Legacy),
     }
 }
@@ -47,11 +45,7 @@ fn is_binary(byte: u8) -> bool {
 }
 
 fn is_valid_marked(encoding: &'static Encoding, body: &[u8]) -> bool {
-    let body = if encoding == UTF_16LE || encoding == UTF_16BE {
-        &body[..body.len() & !1]
-    } else {
-        body
-    };
+    let body = if encoding == UTF_16LE || encoding == UTF_16BE { &body[..body.len() & !1] } else { body };
     let text = decode_head(encoding, body);
     !text.contains(char::REPLACEMENT_CHARACTER) && !text.bytes().any(is_binary)
 }
@@ -59,11 +53,7 @@ fn is_valid_marked(encoding: &'static Encoding, body: &[u8]) -> bool {
 /// Decodes without flushing, so that a character cut off by the end of the head leaves no replacement mark.
 fn decode_head(encoding: &'static Encoding, body: &[u8]) -> String {
     let mut decoder = encoding.new_decoder_without_bom_handling();
-    let mut text = String::with_capacity(
-        decoder
-            .max_utf8_buffer_length(body.len())
-            .unwrap_or(body.len()),
-    );
+    let mut text = String::with_capacity(decoder.max_utf8_buffer_length(body.len()).unwrap_or(body.len()));
     let _ = decoder.decode_to_string(body, &mut text, false);
     text
 }
@@ -88,11 +78,7 @@ fn classify(text: &str) -> MediaType {
     if let Some(media_type) = markup(start) {
         return media_type;
     }
-    if looks_like_markdown(text) {
-        MediaType::Markdown
-    } else {
-        MediaType::PlainText
-    }
+    if looks_like_markdown(text) { MediaType::Markdown } else { MediaType::PlainText }
 }
 
 /// HTML, XHTML, SVG or other XML. `None` where the text does not open with markup.
@@ -103,21 +89,17 @@ fn markup(start: &str) -> Option<MediaType> {
     let (root, has_declaration) = first_tag(start);
     let root = root?.to_ascii_lowercase();
     match root.as_str() {
-        "!doctype html" | "html" | "head" | "body" | "title" | "meta" | "script" | "style"
-        | "frameset" => Some(MediaType::Html),
-        "svg" => Some(MediaType::unsupported("image/svg+xml")),
-        _ if has_declaration || root.starts_with('!') => {
-            Some(MediaType::unsupported("application/xml"))
+        "!doctype html" | "html" | "head" | "body" | "title" | "meta" | "script" | "style" | "frameset" => {
+            Some(MediaType::Html)
         }
+        "svg" => Some(MediaType::unsupported("image/svg+xml")),
+        _ if has_declaration || root.starts_with('!') => Some(MediaType::unsupported("application/xml")),
         // Markdown may open with a fragment of HTML (a centred logo), so a fragment must show none of its strong marks.
-        "a" | "article" | "b" | "blockquote" | "br" | "center" | "div" | "em" | "font"
-        | "footer" | "form" | "h1" | "h2" | "h3" | "h4" | "h5" | "h6" | "header" | "hr" | "i"
-        | "iframe" | "img" | "li" | "link" | "main" | "nav" | "ol" | "p" | "pre" | "section"
-        | "span" | "strong" | "table" | "ul" => Some(if read_marks(start).strong() > 0 {
-            MediaType::Markdown
-        } else {
-            MediaType::Html
-        }),
+        "a" | "article" | "b" | "blockquote" | "br" | "center" | "div" | "em" | "font" | "footer" | "form" | "h1"
+        | "h2" | "h3" | "h4" | "h5" | "h6" | "header" | "hr" | "i" | "iframe" | "img" | "li" | "link" | "main"
+        | "nav" | "ol" | "p" | "pre" | "section" | "span" | "strong" | "table" | "ul" => {
+            Some(if read_marks(start).strong() > 0 { MediaType::Markdown } else { MediaType::Html })
+        }
         _ => None,
     }
 }
@@ -144,21 +126,13 @@ fn first_tag(text: &str) -> (Option<String>, bool) {
     let Some(tag) = rest.strip_prefix('<') else {
         return (None, has_declaration);
     };
-    if let Some(doctype) = tag
-        .get(..8)
-        .filter(|word| word.eq_ignore_ascii_case("!doctype"))
-    {
-        let root = tag[doctype.len()..]
-            .trim_start()
-            .split(|c: char| c == '>' || c.is_whitespace())
-            .next()
-            .unwrap_or_default();
+    if let Some(doctype) = tag.get(..8).filter(|word| word.eq_ignore_ascii_case("!doctype")) {
+        let root =
+            tag[doctype.len()..].trim_start().split(|c: char| c == '>' || c.is_whitespace()).next().unwrap_or_default();
         return (Some(format!("{doctype} {root}")), has_declaration);
     }
-    let name: String = tag
-        .chars()
-        .take_while(|c| c.is_ascii_alphanumeric() || matches!(c, ':' | '-' | '_' | '!'))
-        .collect();
+    let name: String =
+        tag.chars().take_while(|c| c.is_ascii_alphanumeric() || matches!(c, ':' | '-' | '_' | '!')).collect();
     ((!name.is_empty()).then_some(name), has_declaration)
 }
 
@@ -179,10 +153,7 @@ struct Marks {
 
 impl Marks {
     fn strong(&self) -> usize {
-        [self.heading, self.fence, self.link, self.table]
-            .iter()
-            .filter(|&&seen| seen)
-            .count()
+        [self.heading, self.fence, self.link, self.table].iter().filter(|&&seen| seen).count()
     }
 
     fn any_weak(&self) -> bool {
@@ -198,17 +169,11 @@ fn looks_like_markdown(text: &str) -> bool {
 fn read_marks(text: &str) -> Marks {
     let mut marks = Marks::default();
     // A front matter block is Markdown's only if Markdown follows, so it is no mark by itself.
-    let body = text
-        .strip_prefix("---\n")
-        .and_then(|rest| rest.split_once("\n---\n"))
-        .map_or(text, |(_, body)| body);
+    let body = text.strip_prefix("---\n").and_then(|rest| rest.split_once("\n---\n")).map_or(text, |(_, body)| body);
     let lines: Vec<&str> = body.lines().map(str::trim_end).collect();
     let opening = lines.iter().position(|line| !line.is_empty());
     for (index, line) in lines.iter().enumerate() {
-        let blank = |at: Option<usize>| {
-            at.and_then(|at| lines.get(at))
-                .is_none_or(|line| line.is_empty())
-        };
+        let blank = |at: Option<usize>| at.and_then(|at| lines.get(at)).is_none_or(|line| line.is_empty());
         // `# note` in a configuration file or a script is a comment: a heading stands between blank lines.
         if is_heading(line) && blank(index.checked_sub(1)) && blank(Some(index + 1)) {
             marks.heading = true;
@@ -241,8 +206,7 @@ fn is_list_item(line: &str) -> bool {
 }
 
 fn is_underline(line: &str) -> bool {
-    line.len() >= 3
-        && (line.bytes().all(|byte| byte == b'=') || line.bytes().all(|byte| byte == b'-'))
+    line.len() >= 3 && (line.bytes().all(|byte| byte == b'=') || line.bytes().all(|byte| byte == b'-'))
 }
 
 fn is_table_rule(line: &str) -> bool {
@@ -252,9 +216,7 @@ fn is_table_rule(line: &str) -> bool {
 fn has_link(line: &str) -> bool {
     line.match_indices("](").any(|(at, _)| {
         let opened = line[..at].contains('[');
-        let closed = line[at + 2..]
-            .split_once(')')
-            .is_some_and(|(target, _)| !target.is_empty());
+        let closed = line[at + 2..].split_once(')').is_some_and(|(target, _)| !target.is_empty());
         opened && closed
     })
 }
