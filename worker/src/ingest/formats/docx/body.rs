@@ -204,13 +204,13 @@ impl<'a, 'n> Walker<'a, 'n> {
             b"br" => self.flow().paragraph.text.push('\n'),
             b"lastRenderedPageBreak" => self.page_break()?,
             b"pageBreakBefore" if self.in_paragraph_properties && is_on(tag) => {
-                self.page_break()?
+                self.page_break()?;
             }
             b"noBreakHyphen" => self.flow().paragraph.text.push('\u{2011}'),
             b"sym" => self.symbol(tag),
             b"pStyle" => self.flow().paragraph.style = attribute(tag, b"val"),
             b"numId" if self.in_paragraph_properties => {
-                self.flow().paragraph.place.list = attribute(tag, b"val")
+                self.flow().paragraph.place.list = attribute(tag, b"val");
             }
             b"ilvl" if self.in_paragraph_properties => {
                 self.flow().paragraph.place.level = level_of(tag, b"val");

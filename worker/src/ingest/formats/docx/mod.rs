@@ -189,7 +189,8 @@ fn write_notes(
                 sink.text(&format!("[{number}] "))?;
             }
             for line in lines {
-                sink.text(&line)?;
+                // The mark is often parted from the note by a tab.
+                sink.text(line.trim())?;
                 sink.line_break();
             }
         }
