@@ -40,7 +40,7 @@ async fn a_password_is_asked_for() {
 
 #[tokio::test]
 async fn a_docx_bomb_is_too_large() {
-    let many_paragraphs = docx_repeating(&"<w:p/>".repeat(10_000), 2_000);
+    let many_paragraphs = docx_repeating(&"<w:p/>".repeat(10_000), 700);
     assert!(
         many_paragraphs.len() < 1 << 20,
         "it is no bomb: {}",
@@ -52,7 +52,7 @@ async fn a_docx_bomb_is_too_large() {
     let one_text = docx_of(|part| {
         part.write_all(b"<w:document><w:body><w:p><w:r><w:t>")
             .unwrap();
-        for _ in 0..100 {
+        for _ in 0..20 {
             part.write_all(&[b'a'; 1 << 20]).unwrap();
         }
     });
@@ -76,7 +76,7 @@ async fn more_text_than_allowed_is_too_large_and_never_cut() {
 #[tokio::test]
 async fn a_pdf_stream_bomb_is_a_typed_failure() {
     let megabytes = |count: usize| std::iter::repeat_n(&[b' '; 1 << 20][..], count);
-    let bomb = stream("/Filter /FlateDecode", &deflated(megabytes(2_000)));
+    let bomb = stream("/Filter /FlateDecode", &deflated(megabytes(300)));
     let file = pdf(&[
         b"<< /Type /Catalog /Pages 2 0 R >>".to_vec(),
         b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>".to_vec(),
@@ -230,7 +230,7 @@ async fn deep_nesting_ends_typed() {
 async fn xml_that_is_cut_off_or_refers_outside_gives_nothing_away() {
     let cut_off = docx_of(|part| {
         part.write_all(b"<w:document><w:body><w:p><w:r><w:t>half")
-            .unwrap()
+            .unwrap();
     });
     assert_eq!(code(&extract_bytes(&cut_off, limits()).await), "malformed");
 

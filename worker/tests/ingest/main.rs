@@ -1,4 +1,8 @@
 //! Extraction as the worker does it: real files, real child processes of the real binary.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test ends where something is not as it must be"
+)]
 
 mod confinement;
 mod documents;

@@ -5,6 +5,7 @@
 //! accepted. Memory does not grow with the document but for its text.
 
 mod body;
+mod flow;
 mod numbering;
 mod package;
 
