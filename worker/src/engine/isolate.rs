@@ -27,6 +27,7 @@ use tokio::{
     process::{Child, Command},
 };
 use tower::Service as _;
+use tracing::Instrument as _;
 
 use super::{
     conclude::{Concluder, Conclusion},
@@ -158,9 +159,13 @@ pub(crate) async fn run_suspect(
     };
     let run = Run::new(queue, claimed, begun, None);
     let info = Arc::clone(&run.info);
-    let start = Instant::now();
-    let outcome = outcome_of(handler_stack(service).call(Task::new(run)).await);
-    Some(concluder.conclude(&info, outcome, start.elapsed()).await)
+    let span = info.span();
+    let run = async {
+        let start = Instant::now();
+        let outcome = outcome_of(handler_stack(service).call(Task::new(run)).await);
+        concluder.conclude(&info, outcome, start.elapsed()).await
+    };
+    Some(run.instrument(span).await)
 }
 
 #[cfg(test)]

@@ -146,10 +146,7 @@ where
     fn call(&mut self, mut task: Task<Run>) -> Self::Future {
         let (info, permit) = (Arc::clone(&task.args.info), task.args.permit.take());
         let parts = self.parts.clone();
-        let span = tracing::info_span!(
-            "job", job.id = %info.lease.id, job.kind = info.kind, job.attempt = info.attempt(), org.id = %info.org,
-            trace.parent = info.trace_context
-        );
+        let span = info.span();
         // A suspect's handler never runs in this process; its future is not even made.
         let handler = (info.meta.lost == 0).then(|| self.inner.call(task));
         let run = async move {
