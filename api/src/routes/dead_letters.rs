@@ -6,6 +6,7 @@ use http::StatusCode;
 use millrace_shared::db::dead_letters::{self, DeadLetterFilter};
 use millrace_shared::db::{Cursor, attempts};
 use millrace_shared::ids::{JobId, OrgId};
+use millrace_shared::intake;
 use millrace_shared::jobs::QueueName;
 use millrace_shared::ledger::{self, Pace, ReplayError};
 use millrace_shared::views::JobView;
@@ -128,7 +129,7 @@ pub(super) async fn replay(
     let mut transaction = state.database().begin().await?;
     let row = ledger::replay(&mut transaction, state.kinds(), Some(caller.org), id, payload).await?;
     transaction.commit().await?;
-    ledger::publish(state.queues(), std::slice::from_ref(&row)).await;
+    intake::within_patience(ledger::publish(state.queues(), std::slice::from_ref(&row))).await;
     Ok((StatusCode::ACCEPTED, Json(JobView::from_ledger(row).into())))
 }
 
@@ -248,7 +249,7 @@ pub(super) async fn replay_all(
         let mut transaction = state.database().begin().await?;
         let page = ledger::replay_page(&mut transaction, &filter, after, BATCH, pace).await?;
         transaction.commit().await?;
-        ledger::publish(state.queues(), &page.replayed).await;
+        intake::within_patience(ledger::publish(state.queues(), &page.replayed)).await;
         outcome.done += page.replayed.len() as u64;
         outcome.skipped += page.skipped;
         after = page.next;

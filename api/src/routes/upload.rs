@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::multipart::{Field, Multipart, MultipartError, MultipartRejection};
+use axum::extract::multipart::{Field, Multipart, MultipartError};
 use axum::extract::{FromRequest as _, Request, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json};
@@ -25,7 +25,7 @@ use utoipa::ToSchema;
 
 use crate::envelope::TraceContext;
 use crate::error::ApiError;
-use crate::extract::Submitter;
+use crate::extract::{Submitter, media_type};
 use crate::paced::{Paced, Progress};
 use crate::state::AppState;
 use crate::wire::{Asset, Job, Uploaded};
@@ -99,14 +99,14 @@ struct Form {
 
 impl Form {
     async fn open(request: Request, patience: Duration) -> Result<Self, ApiError> {
+        if media_type(request.headers()).as_deref() != Some("multipart/form-data") {
+            return Err(ApiError::UnsupportedMediaType("multipart/form-data"));
+        }
         let progress = Progress::default();
         let request = request.map(|body| Body::from_stream(Paced::new(body, progress.clone())));
-        let multipart = Multipart::from_request(request, &()).await.map_err(|rejection| match rejection {
-            MultipartRejection::InvalidBoundary(error) if error.status() == StatusCode::BAD_REQUEST => {
-                ApiError::Malformed("the content type names no valid boundary".into())
-            }
-            _ => ApiError::UnsupportedMediaType("multipart/form-data"),
-        })?;
+        let multipart = Multipart::from_request(request, &())
+            .await
+            .map_err(|_| ApiError::Malformed("the content type names no valid boundary".into()))?;
         Ok(Self { multipart, progress, patience })
     }
 

@@ -27,6 +27,17 @@ pub struct Queue {
     pub limits: QueueLimits,
 }
 
+/// What was set for a queue.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct QueueSettings {
+    /// Its name.
+    pub queue: &'static str,
+    /// Whether workers leave it alone.
+    pub paused: bool,
+    /// How many jobs may run at once.
+    pub limits: QueueLimits,
+}
+
 /// Ready jobs by priority.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Ready {
