@@ -10,7 +10,9 @@ use utoipa::ToSchema;
 
 use crate::state::AppState;
 
-/// The process's metrics, as Prometheus reads them. Keep the path inside your network: it needs no credential.
+/// Metrics.
+///
+/// As Prometheus reads them. Keep the path inside your network: it needs no credential.
 #[utoipa::path(
     get, path = "/metrics", tag = "System", operation_id = "metrics", security(()),
     responses((status = 200, description = "Metrics", body = String, content_type = "text/plain")),
@@ -40,7 +42,7 @@ pub(super) struct Version {
     api: &'static str,
 }
 
-/// What is running.
+/// Version.
 #[utoipa::path(
     get, path = "/v1/version", tag = "System", operation_id = "version", security(()),
     responses((status = 200, description = "The version", body = Version)),

@@ -42,7 +42,9 @@ pub(super) struct UploadForm {
     file: Vec<u8>,
 }
 
-/// Upload a document: PDF, DOCX, HTML, Markdown or plain text, told from its bytes.
+/// Upload a document.
+///
+/// PDF, DOCX, HTML, Markdown or plain text, told from its bytes.
 ///
 /// The same bytes twice in one organisation are one asset: the second upload answers 200 with the first one's, and a failed one is
 /// processed again.
