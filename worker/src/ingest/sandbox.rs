@@ -65,7 +65,7 @@ impl Extractor {
             biased;
             () = cancel.cancelled() => Err(ExtractError::Cancelled),
             ended = tokio::time::timeout(self.limits.wall_limit, running.exchange(reply_limit(&self.limits))) => {
-                ended.unwrap_or_else(|_| Err(ExtractError::LimitTime {
+                ended.unwrap_or(Err(ExtractError::LimitTime {
                     limit_seconds: self.limits.wall_limit.as_secs(),
                     kind: "elapsed",
                 }))
