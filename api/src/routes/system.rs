@@ -19,7 +19,10 @@ use crate::state::AppState;
 /// A scrape does without the queues' figures rather than wait longer for them.
 const QUEUES_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The process's metrics and the queues' figures, as Prometheus reads them. Keep the path inside your network: it needs no credential.
+
+/// Metrics.
+///
+/// The process's own and the queues' figures, as Prometheus reads them. Keep the path inside your network: it needs no credential.
 #[utoipa::path(
     get, path = "/metrics", tag = "System", operation_id = "metrics", security(()),
     responses((status = 200, description = "Metrics", body = String, content_type = "text/plain")),
@@ -95,7 +98,7 @@ pub(super) struct Version {
     api: &'static str,
 }
 
-/// What is running.
+/// Version.
 #[utoipa::path(
     get, path = "/v1/version", tag = "System", operation_id = "version", security(()),
     responses((status = 200, description = "The version", body = Version)),
