@@ -109,9 +109,13 @@ pub fn is_unavailable(error: &sqlx::Error) -> bool {
         | sqlx::Error::PoolClosed
         | sqlx::Error::WorkerCrashed => true,
         // Classes of https://www.postgresql.org/docs/current/errcodes-appendix.html: 08 connection, 53 resources, 57P
-        // operator intervention (shutdown, crash, starting up), 25006 read-only (a standby during failover).
+        // operator intervention (shutdown, crash, starting up), 25006 read-only (a standby during failover), 40001 and 40P01
+        // rolled back in favour of another transaction, 55P03 a lock's timeout.
         sqlx::Error::Database(error) => error.code().is_some_and(|code| {
-            code.starts_with("08") || code.starts_with("53") || code.starts_with("57P") || code == "25006"
+            code.starts_with("08")
+                || code.starts_with("53")
+                || code.starts_with("57P")
+                || ["25006", "40001", "40P01", "55P03"].contains(&&*code)
         }),
         _ => false,
     }
