@@ -19,7 +19,6 @@ use crate::state::AppState;
 /// A scrape does without the queues' figures rather than wait longer for them.
 const QUEUES_TIMEOUT: Duration = Duration::from_secs(2);
 
-
 /// Metrics.
 ///
 /// The process's own and the queues' figures, as Prometheus reads them. Keep the path inside your network: it needs no credential.
