@@ -69,12 +69,6 @@ pub enum ApiError {
     /// The body's type is not what the path takes.
     #[error("the content type must be {0}")]
     UnsupportedMediaType(&'static str),
-    /// A file of a type that nobody here can read.
-    #[error("files of type {detected} cannot be read; supported are PDF, DOCX, HTML, Markdown and plain text")]
-    UnsupportedFile {
-        /// What its bytes say it is.
-        detected: String,
-    },
     /// Fields that are wrong; at least one.
     #[error("some fields are not valid")]
     Invalid(Vec<FieldError>),
@@ -114,7 +108,7 @@ impl ApiError {
             Self::Conflict { .. } => StatusCode::CONFLICT,
             Self::Timeout(_) => StatusCode::REQUEST_TIMEOUT,
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::UnsupportedMediaType(_) | Self::UnsupportedFile { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::UnsupportedMediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Invalid(_) | Self::IdempotencyMismatch => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Unavailable(..) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
@@ -135,7 +129,6 @@ impl ApiError {
             Self::Timeout(_) => "timeout",
             Self::TooLarge { .. } => "too_large",
             Self::UnsupportedMediaType(_) => "unsupported_media_type",
-            Self::UnsupportedFile { .. } => "unsupported_file_type",
             Self::Invalid(_) => "validation_failed",
             Self::IdempotencyMismatch => "idempotency_key_reused",
             Self::Unavailable(..) => "unavailable",

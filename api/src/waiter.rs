@@ -47,7 +47,7 @@ impl Waiter {
                 match ask(database, &ids).await {
                     Ok(ended) => self.wake(&ended),
                     Err(error) => {
-                        tracing::debug!(error = &error as &dyn std::error::Error, "waiting jobs were not asked for")
+                        tracing::debug!(error = &error as &dyn std::error::Error, "waiting jobs were not asked for");
                     }
                 }
                 tokio::select! {

@@ -3,6 +3,7 @@
 use sqlx::{Connection as _, PgConnection};
 
 use crate::db;
+use crate::intake::within_patience;
 use crate::jobs::QueueName;
 use crate::queue::{Queues, Settings};
 
@@ -24,8 +25,11 @@ pub async fn change_settings(
     change(&mut settings);
     db::queues::set(&mut transaction, queue, settings).await?;
     transaction.commit().await?;
-    if let Err(error) = queues.apply_settings(queue, settings).await {
-        tracing::warn!(queue = %queue, error = %error, "the queue's settings are stored but Redis did not take them yet");
-    }
+    within_patience(async {
+        if let Err(error) = queues.apply_settings(queue, settings).await {
+            tracing::warn!(queue = %queue, error = %error, "the queue's settings are stored but Redis did not take them yet");
+        }
+    })
+    .await;
     Ok(settings)
 }

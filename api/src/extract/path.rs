@@ -28,6 +28,9 @@ fn refusal(kind: ErrorKind) -> ApiError {
         ErrorKind::ParseErrorAtKey { key, value, expected_type } => {
             FieldError::new(key, format!("`{value}` is not a valid {expected_type}"))
         }
+        ErrorKind::DeserializeError { key, message, .. } if message.starts_with("UUID") => {
+            FieldError::new(key, "must be a UUID")
+        }
         ErrorKind::DeserializeError { key, message, .. } => FieldError::new(key, message),
         ErrorKind::InvalidUtf8InPathParam { key } => FieldError::new(key, "is not valid UTF-8"),
         ErrorKind::Message(message) => FieldError::new("path", message),

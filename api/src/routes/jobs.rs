@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::Extension;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
-use http::header::LOCATION;
+use http::header::{CONTENT_TYPE, LOCATION};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use millrace_shared::db::jobs::{self as ledger_jobs, JobFilter, JobRow, JobState as LedgerState};
 use millrace_shared::db::{Cursor, attempts, idempotency};
@@ -50,11 +50,12 @@ pub(super) async fn submit(
     let request = IdempotentRequest::new(&headers, "submit", &body)?;
     let place = |_| String::new();
     let jobs = intake::check(state.kinds(), vec![body.into()], &trace.0, place).map_err(ApiError::Invalid)?;
-    let submission = Submission { org: caller.org, request, jobs: &jobs };
-    submission.take_in(&state, place, |jobs| serde_json::to_value(jobs.into_iter().next())).await
+    Submission { org: caller.org, request, jobs: &jobs, shape: Shape::One }.take_in(&state, place).await
 }
 
-/// Submit up to 1,000 jobs, all or none.
+/// Submit many jobs.
+///
+/// 1 to 1,000 jobs, all or none.
 #[utoipa::path(
     post, path = "/v1/jobs/batch", tag = "Jobs", operation_id = "submitJobs", request_body = BatchBody,
     params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters")),
@@ -77,8 +78,7 @@ pub(super) async fn submit_batch(
     let place = |index| format!("jobs[{index}].");
     let requests = body.jobs.into_iter().map(Into::into).collect();
     let jobs = intake::check(state.kinds(), requests, &trace.0, place).map_err(ApiError::Invalid)?;
-    let submission = Submission { org: caller.org, request, jobs: &jobs };
-    submission.take_in(&state, place, |jobs| serde_json::to_value(wire::Accepted { jobs })).await
+    Submission { org: caller.org, request, jobs: &jobs, shape: Shape::Batch }.take_in(&state, place).await
 }
 
 /// A request that may have been answered before.
@@ -101,44 +101,58 @@ struct Submission<'a> {
     org: OrgId,
     request: IdempotentRequest,
     jobs: &'a [NewJob],
+    shape: Shape,
+}
+
+/// Whether a submission is answered as one job or as a list.
+#[derive(Clone, Copy)]
+enum Shape {
+    One,
+    Batch,
 }
 
 impl Submission<'_> {
-    async fn take_in(
-        self,
-        state: &AppState,
-        place: impl Fn(usize) -> String,
-        answer: impl FnOnce(Vec<Job>) -> serde_json::Result<Value>,
-    ) -> Result<Response, ApiError> {
+    async fn take_in(self, state: &AppState, place: impl Fn(usize) -> String) -> Result<Response, ApiError> {
         let mut transaction = state.database().begin().await?;
         if let Some(key) = &self.request.key {
             match idempotency::claim(&mut transaction, self.org, key.as_ref(), &self.request.digest).await? {
                 idempotency::Seen::New => {}
-                idempotency::Seen::Answered(body) => return Ok(accepted(&body, true)),
+                idempotency::Seen::Answered(body) => {
+                    let id = body["id"].as_str().and_then(|id| id.parse().ok());
+                    let mut response = accepted(body.to_string().into_bytes(), id);
+                    response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+                    return Ok(response);
+                }
                 idempotency::Seen::OtherRequest => return Err(ApiError::IdempotencyMismatch),
             }
         }
         let taken = intake::accept(&mut transaction, self.org, self.jobs, place).await?;
-        let jobs = taken.iter().map(|job| Job::from(JobView::from_ledger(job.row().clone()))).collect();
-        let body = answer(jobs).map_err(ApiError::internal)?;
+        let jobs: Vec<Job> = taken.iter().map(|job| Job::from(JobView::from_ledger(job.row().clone()))).collect();
+        let body = match self.shape {
+            Shape::One => serde_json::to_vec(&jobs.first()),
+            Shape::Batch => serde_json::to_vec(&wire::Accepted { jobs }),
+        };
+        let body = body.map_err(ApiError::internal)?;
         if let Some(key) = &self.request.key {
+            let body: Value = serde_json::from_slice(&body).map_err(ApiError::internal)?;
             idempotency::answer(&mut transaction, self.org, key.as_ref(), &body).await?;
         }
         transaction.commit().await?;
         intake::publish(state.queues(), &taken).await;
         count(&taken);
-        Ok(accepted(&body, false))
+        let id = match self.shape {
+            Shape::One => taken.first().map(|job| job.row().id),
+            Shape::Batch => None,
+        };
+        Ok(accepted(body, id))
     }
 }
 
-fn accepted(body: &Value, replayed: bool) -> Response {
-    let mut response = (StatusCode::ACCEPTED, axum::Json(body)).into_response();
-    let location = body["id"].as_str().map(|id| format!("/v1/jobs/{id}"));
-    if let Some(location) = location.and_then(|location| HeaderValue::try_from(location).ok()) {
+/// The answer; `id` is the job's where there is one alone.
+fn accepted(body: Vec<u8>, id: Option<JobId>) -> Response {
+    let mut response = (StatusCode::ACCEPTED, [(CONTENT_TYPE, "application/json")], body).into_response();
+    if let Some(location) = id.and_then(|id| HeaderValue::try_from(format!("/v1/jobs/{id}")).ok()) {
         response.headers_mut().insert(LOCATION, location);
-    }
-    if replayed {
-        response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
     }
     response
 }
@@ -225,7 +239,9 @@ pub(super) struct ListParams {
     limit: Option<Limit>,
 }
 
-/// List jobs, newest first.
+/// List jobs.
+///
+/// Newest first. While Redis is away the states `queued` and `running` cannot be asked for (503).
 #[utoipa::path(
     get, path = "/v1/jobs", tag = "Jobs", operation_id = "listJobs", params(ListParams),
     responses((status = 200, description = "A page of jobs", body = List<Job>)),
@@ -286,10 +302,13 @@ pub(super) async fn cancel(
 
 /// Tells Redis, and through it a worker that runs the job, that it was cancelled; and lets the job behind it run.
 pub(super) async fn withdraw(state: &AppState, ended: &ledger::Ended) {
-    if let Ok(queue) = ended.row.queue.parse::<QueueName>()
-        && let Err(error) = state.queues().cancel(queue, &[ended.row.id]).await
-    {
-        tracing::warn!(error = %error, job.id = %ended.row.id, "a cancelled job is still in Redis; the ledger will refuse its end");
-    }
-    ledger::publish(state.queues(), ended.unblocked.as_slice()).await;
+    intake::within_patience(async {
+        if let Ok(queue) = ended.row.queue.parse::<QueueName>()
+            && let Err(error) = state.queues().cancel(queue, &[ended.row.id]).await
+        {
+            tracing::warn!(error = %error, job.id = %ended.row.id, "a cancelled job is still in Redis; the ledger will refuse its end");
+        }
+        ledger::publish(state.queues(), ended.unblocked.as_slice()).await;
+    })
+    .await;
 }

@@ -13,7 +13,7 @@ mod system;
 mod upload;
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
 use utoipa::OpenApi as _;
@@ -27,11 +27,13 @@ use crate::state::AppState;
 /// The API as a tower service.
 pub fn router(state: AppState) -> Router {
     describe_metrics();
+    system::describe_metrics();
     let (quick, _) = quick().split_for_parts();
     let (slow, _) = slow().split_for_parts();
     quick
         .layer(from_fn_with_state(state.clone(), deadline))
-        .merge(slow)
+        // Extractors of ours bound their bodies themselves; axum's own bound of 2 MB would cut uploads off.
+        .merge(slow.layer(DefaultBodyLimit::disable()))
         .fallback(async || ApiError::NoRoute)
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
         .layer(from_fn(envelope))

@@ -1,12 +1,13 @@
 //! Taking in documents.
 //!
-//! The file streams to the object store while it is hashed; memory stays flat. Its type is told from its first bytes, so that a
-//! file nobody can read is refused before the rest is sent. The name is a label and nothing else.
+//! The file streams to the object store while it is hashed; memory stays flat. Its type is told from its first bytes. A file of a type
+//! that nobody can read is taken in all the same: its asset becomes `failed`, with the type, where its owner will look for it. The name
+//! is a label and nothing else.
 
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::multipart::{Field, Multipart, MultipartError, MultipartRejection};
+use axum::extract::multipart::{Field, Multipart, MultipartError};
 use axum::extract::{FromRequest as _, Request, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json};
@@ -25,7 +26,7 @@ use utoipa::ToSchema;
 
 use crate::envelope::TraceContext;
 use crate::error::ApiError;
-use crate::extract::Submitter;
+use crate::extract::{Submitter, media_type};
 use crate::paced::{Paced, Progress};
 use crate::state::AppState;
 use crate::wire::{Asset, Job, Uploaded};
@@ -42,8 +43,11 @@ pub(super) struct UploadForm {
     file: Vec<u8>,
 }
 
-/// Upload a document: PDF, DOCX, HTML, Markdown or plain text, told from its bytes.
+/// Upload a document.
 ///
+/// PDF, DOCX, HTML, Markdown or plain text, told from its bytes.
+///
+/// A file of any other type is taken too; its asset becomes `failed` with `unsupported_media_type` and the type that was found.
 /// The same bytes twice in one organisation are one asset: the second upload answers 200 with the first one's, and a failed one is
 /// processed again.
 #[utoipa::path(
@@ -53,7 +57,7 @@ pub(super) struct UploadForm {
         (status = 202, description = "It is stored and will be processed", body = Uploaded, headers(("location" = String, description = "The asset"))),
         (status = 200, description = "The organisation has these bytes already", body = Uploaded),
         (status = 413, description = "It is larger than `MILLRACE_MAX_UPLOAD_BYTES`"),
-        (status = 415, description = "The body is no multipart form, or the file's type cannot be read (`unsupported_file_type`)"),
+        (status = 415, description = "The body is no multipart form"),
         (status = 422, description = "There must be exactly one field `file`, and it must not be empty"),
     ),
 )]
@@ -99,14 +103,14 @@ struct Form {
 
 impl Form {
     async fn open(request: Request, patience: Duration) -> Result<Self, ApiError> {
+        if media_type(request.headers()).as_deref() != Some("multipart/form-data") {
+            return Err(ApiError::UnsupportedMediaType("multipart/form-data"));
+        }
         let progress = Progress::default();
         let request = request.map(|body| Body::from_stream(Paced::new(body, progress.clone())));
-        let multipart = Multipart::from_request(request, &()).await.map_err(|rejection| match rejection {
-            MultipartRejection::InvalidBoundary(error) if error.status() == StatusCode::BAD_REQUEST => {
-                ApiError::Malformed("the content type names no valid boundary".into())
-            }
-            _ => ApiError::UnsupportedMediaType("multipart/form-data"),
-        })?;
+        let multipart = Multipart::from_request(request, &())
+            .await
+            .map_err(|_| ApiError::Malformed("the content type names no valid boundary".into()))?;
         Ok(Self { multipart, progress, patience })
     }
 
@@ -157,7 +161,7 @@ async fn receive(
             let missing = media::HEAD_BYTES - head.len();
             head.extend_from_slice(&piece[..piece.len().min(missing)]);
             if head.len() == media::HEAD_BYTES {
-                media_type = Some(readable(&head)?);
+                media_type = Some(media::detect(&head));
             }
         }
         upload.write(piece).await?;
@@ -165,18 +169,7 @@ async fn receive(
     if head.is_empty() {
         return Err(ApiError::invalid(FIELD, "is empty"));
     }
-    let media_type = match media_type {
-        Some(media_type) => media_type,
-        None => readable(&head)?,
-    };
-    Ok(File { name, media_type })
-}
-
-fn readable(head: &[u8]) -> Result<MediaType, ApiError> {
-    match media::detect(head) {
-        MediaType::Unsupported(detected) => Err(ApiError::UnsupportedFile { detected }),
-        media_type => Ok(media_type),
-    }
+    Ok(File { name, media_type: media_type.unwrap_or_else(|| media::detect(&head)) })
 }
 
 /// The last part of whatever the client says the file is called, without control characters.

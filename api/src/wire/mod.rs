@@ -8,7 +8,7 @@ mod queue;
 pub use asset::{Asset, AssetState, Chunk, Uploaded};
 pub use job::{Accepted, Attempt, BatchBody, DeadLetter, Job, JobState, KindInfo, SubmitBody};
 pub use params::{IdempotencyKey, Limit, Timestamp, Wait, page_request};
-pub use queue::{Queue, QueueLimits};
+pub use queue::{Queue, QueueLimits, QueueSettings};
 
 use serde::Serialize;
 use utoipa::ToSchema;

@@ -52,7 +52,7 @@ use self::{
     keeper::Keeper,
     reconciler::Reconciler,
     run::{HandlerService, Outcome, Panicked, Run, panicked},
-    settle::{SettleLayer, Settler},
+    settle::{Patience, SettleLayer, Settler},
     wake::Bells,
 };
 use crate::handler::Handlers;
@@ -115,12 +115,13 @@ impl Engine {
         let reconciler = Reconciler { pool: self.pool.clone(), queues: self.queues.clone(), bell: Arc::default() };
         let isolation = Arc::new(Isolation::new(PathBuf::from("/proc/self/exe")));
         let mut monitor = Monitor::new().should_restart(|_, _| true);
+        let patience = Patience { longest: self.lease, give_up: give_up.clone() };
         let mut slots = Slots(Vec::new());
         for served in &self.serves {
             let layer = SettleLayer {
                 keeper: keeper.clone(),
                 concluder: concluder.clone(),
-                settler: Settler::new(&helpers, &self.queues, served.queue, self.lease),
+                settler: Settler::new(&helpers, &self.queues, served.queue, &patience),
                 isolation: Arc::clone(&isolation),
                 tracker: tracker.clone(),
             };
