@@ -13,3 +13,4 @@ pub mod queue;
 pub mod signals;
 pub mod storage;
 pub mod telemetry;
+pub mod view;

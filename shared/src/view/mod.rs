@@ -1,0 +1,11 @@
+//! What people and programs are shown: the ledger's rows merged with Redis' live view.
+//!
+//! The ledger says that a job is queued; whether it waits, is put off or runs, only Redis knows. API and command line show the
+//! same picture, so it is put together here, once. The ledger alone is enough for all of it except what runs: where Redis is
+//! away, nothing here fails.
+
+mod jobs;
+mod queues;
+
+pub use jobs::{AttemptOutcome, AttemptView, ErrorView, JobDetail, JobView, ProgressView, ViewState, details, jobs};
+pub use queues::{LimitsView, QueueView, ReadyView, queues};
