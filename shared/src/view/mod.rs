@@ -5,7 +5,11 @@
 //! away, nothing here fails.
 
 mod jobs;
+mod list;
+mod merge;
 mod queues;
 
-pub use jobs::{AttemptOutcome, AttemptView, ErrorView, JobDetail, JobView, ProgressView, ViewState, details, jobs};
+pub use jobs::{AttemptOutcome, AttemptView, ErrorView, JobDetail, JobView, ProgressView, UnknownState, ViewState};
+pub use list::{JobQuery, ListError, list};
+pub use merge::{details, jobs};
 pub use queues::{LimitsView, QueueView, ReadyView, queues};
