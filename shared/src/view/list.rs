@@ -2,7 +2,7 @@ use chrono::{DateTime, Utc};
 use redis::RedisError;
 use sqlx::PgConnection;
 
-use super::{JobView, ViewState, jobs};
+use super::{JobView, ViewState, in_time, jobs};
 use crate::{
     db::jobs::{self as rows, JobFilter},
     ids::{JobId, OrgId},
@@ -72,7 +72,7 @@ pub async fn list(
 async fn running(queues: &Queues, only: Option<QueueName>) -> redis::RedisResult<Vec<JobId>> {
     let mut ids = Vec::new();
     for queue in QUEUES.into_iter().filter(|queue| only.is_none_or(|only| only == *queue)) {
-        ids.extend(queues.running(queue).await?);
+        ids.extend(in_time(queues.running(queue)).await?);
     }
     Ok(ids)
 }

@@ -2,7 +2,7 @@ use std::collections::HashMap;
 
 use sqlx::PgConnection;
 
-use super::{AttemptOutcome, AttemptView, ErrorView, JobDetail, JobView, ProgressView, ViewState};
+use super::{AttemptOutcome, AttemptView, ErrorView, JobDetail, JobView, ProgressView, ViewState, in_time};
 use crate::{
     db::{
         attempts::{self, AttemptRow},
@@ -88,7 +88,7 @@ async fn live_of(queues: &Queues, rows: &[JobRow]) -> HashMap<JobId, Live> {
     }
     let mut found = HashMap::new();
     for (queue, ids) in by_queue {
-        match queues.live(queue, &ids).await {
+        match in_time(queues.live(queue, &ids)).await {
             Ok(live) => found.extend(ids.into_iter().zip(live)),
             Err(error) => {
                 tracing::debug!(error = %error, "Redis is away; jobs are shown as the ledger has them");

@@ -4,6 +4,7 @@ use serde::Serialize;
 use sqlx::PgConnection;
 use utoipa::ToSchema;
 
+use super::in_time;
 use crate::{
     db::{jobs, queues as table},
     ids::JobId,
@@ -95,7 +96,8 @@ pub async fn queues(connection: &mut PgConnection, queues: &Queues) -> sqlx::Res
 /// A queue's figures and what runs in it; `None` where Redis is away.
 async fn live_of(queues: &Queues, queue: QueueName) -> Option<(QueueStats, Vec<JobId>)> {
     let both = async { Ok::<_, redis::RedisError>((queues.stats(queue).await?, queues.running(queue).await?)) };
-    both.await
+    in_time(both)
+        .await
         .inspect_err(|error| {
             tracing::debug!(error = %error, "Redis is away; queues are shown as the ledger has them");
         })
