@@ -31,7 +31,7 @@ CREATE TABLE assets (
     CONSTRAINT assets_org_sha256 UNIQUE (org_id, sha256)
 );
 
--- Text by page, from 1. Offsets of chunks count characters within it.
+-- Text by page, from 1: the pages joined are the whole text. Offsets of chunks count characters of the whole text.
 CREATE TABLE asset_texts (
     org_id   uuid    NOT NULL,
     asset_id uuid    NOT NULL,

@@ -9,6 +9,7 @@ pub mod db;
 pub mod ids;
 pub mod jobs;
 pub mod ledger;
+pub mod media;
 pub mod queue;
 pub mod signals;
 pub mod storage;

@@ -11,7 +11,7 @@ use crate::ids::{AssetId, OrgId};
 pub struct Extraction {
     /// The document's own title.
     pub title: Option<String>,
-    /// Text by page, in order. A format without pages gives one.
+    /// Text by page, in order; joined as they are, they are the whole text. A format without pages gives one.
     pub pages: Vec<String>,
     /// Words of all pages.
     pub words: u64,
@@ -26,7 +26,7 @@ pub struct Extraction {
 pub struct Chunk {
     /// The page, from 1.
     pub page: u32,
-    /// Offset of its first character within the page's text, in characters.
+    /// Offset of its first character within the whole text, in characters.
     pub start_char: u32,
     /// Offset after its last character.
     pub end_char: u32,

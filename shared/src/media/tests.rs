@@ -1,0 +1,148 @@
+use std::io::Write;
+
+use flate2::{Compression, write::DeflateEncoder};
+
+use super::*;
+
+fn zip_entry(name: &str, content: &[u8]) -> Vec<u8> {
+    let mut deflated = DeflateEncoder::new(Vec::new(), Compression::default());
+    deflated.write_all(content).unwrap();
+    let deflated = deflated.finish().unwrap();
+    let mut entry = b"PK\x03\x04\x14\x00\x00\x00\x08\x00\x00\x00\x00\x00\x00\x00\x00\x00".to_vec();
+    entry.extend_from_slice(&u32::try_from(deflated.len()).unwrap().to_le_bytes());
+    entry.extend_from_slice(&u32::try_from(content.len()).unwrap().to_le_bytes());
+    entry.extend_from_slice(&u16::try_from(name.len()).unwrap().to_le_bytes());
+    entry.extend_from_slice(&[0, 0]);
+    entry.extend_from_slice(name.as_bytes());
+    entry.extend_from_slice(&deflated);
+    entry
+}
+
+fn unsupported(mime: &str) -> MediaType {
+    MediaType::Unsupported(mime.to_owned())
+}
+
+#[test]
+fn a_pdf_is_told_by_its_header_even_behind_junk() {
+    assert_eq!(detect(b"%PDF-1.7\n1 0 obj"), MediaType::Pdf);
+    let mut junk = vec![0xff; 900];
+    junk.extend_from_slice(b"%PDF-1.4\n1 0 obj\n<<>>");
+    assert_eq!(detect(&junk), MediaType::Pdf);
+}
+
+#[test]
+fn prose_that_quotes_a_pdf_header_is_prose() {
+    assert_eq!(detect(b"A file that starts with %PDF-1.7 is a PDF."), MediaType::PlainText);
+}
+
+#[test]
+fn office_files_are_told_by_their_content_types_or_parts() {
+    let mut docx = zip_entry(
+        "[Content_Types].xml",
+        b"<Types><Override ContentType='application/vnd.openxmlformats-officedocument.wordprocessingml.document.main+xml'/></Types>",
+    );
+    docx.extend(zip_entry("custom/doc.xml", b"<w:document/>"));
+    assert_eq!(detect(&docx), MediaType::Docx);
+
+    let mut by_part = zip_entry("_rels/.rels", b"<Relationships/>");
+    by_part.extend(zip_entry("word/document.xml", b"<w:document/>"));
+    assert_eq!(detect(&by_part), MediaType::Docx);
+
+    let mut sheet = zip_entry("_rels/.rels", b"<Relationships/>");
+    sheet.extend(zip_entry("xl/workbook.xml", b"<workbook/>"));
+    assert_eq!(detect(&sheet), unsupported("application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"));
+}
+
+#[test]
+fn other_containers_are_unsupported_by_their_own_name() {
+    assert_eq!(detect(&zip_entry("notes.txt", b"hi")), unsupported("application/zip"));
+    assert_eq!(detect(&zip_entry("mimetype", b"application/epub+zip")), unsupported("application/epub+zip"));
+    let mut ole = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1".to_vec();
+    assert_eq!(detect(&ole), unsupported("application/x-ole-storage"));
+    ole.extend("WordDocument".encode_utf16().flat_map(u16::to_le_bytes));
+    assert_eq!(detect(&ole), unsupported("application/msword"));
+}
+
+#[test]
+fn a_container_cannot_name_a_type_that_is_no_container() {
+    assert_eq!(detect(&zip_entry("mimetype", b"application/pdf")), unsupported("application/zip"));
+}
+
+#[test]
+fn binaries_are_unsupported() {
+    assert_eq!(detect(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"), unsupported("image/png"));
+    assert_eq!(
+        detect(&[b"\x7fELF\x02\x01\x01\0".as_slice(), &[0; 56]].concat()),
+        unsupported("application/x-executable")
+    );
+    assert_eq!(detect(b"\0\x01\x02\x03"), unsupported("application/octet-stream"));
+    assert_eq!(detect(b""), unsupported("application/x-empty"));
+}
+
+#[test]
+fn prose_is_not_claimed_by_short_signatures() {
+    assert_eq!(detect(b"BMW and other makers of engines."), MediaType::PlainText);
+    assert_eq!(detect(b"MZ is how a DOS program starts."), MediaType::PlainText);
+}
+
+#[test]
+fn html_is_told_by_doctype_or_tags() {
+    for html in [
+        "<!DOCTYPE html><p>x",
+        "\u{feff}  <!-- c --><HTML lang=en>",
+        "<?xml version=\"1.0\"?>\n<!DOCTYPE html PUBLIC \"-//W3C//DTD XHTML 1.0 Strict//EN\" \"x\"><html/>",
+        "<p>One paragraph</p><p>and another</p>",
+    ] {
+        assert_eq!(detect(html.as_bytes()), MediaType::Html, "{html}");
+    }
+    assert_eq!(detect(b"<?xml version=\"1.0\"?><feed/>"), unsupported("application/xml"));
+    assert_eq!(detect(b"<svg xmlns=\"http://www.w3.org/2000/svg\"/>"), unsupported("image/svg+xml"));
+    assert_eq!(detect(b"<3 is a heart, and 2 < 3."), MediaType::PlainText);
+}
+
+#[test]
+fn markdown_needs_more_than_a_hash_or_a_dash() {
+    for markdown in [
+        "# Title\n\nA paragraph.",
+        "Text with a [link](https://example.org).\n\n- one\n- two\n",
+        "<p align=\"center\"><img src=\"logo.svg\"></p>\n\n# Millrace\n\nText.",
+        "---\ntitle: x\n---\n\n# Heading\n\nText",
+    ] {
+        assert_eq!(detect(markdown.as_bytes()), MediaType::Markdown, "{markdown}");
+    }
+    for plain in [
+        "#!/bin/sh\n# a comment\necho hi\n",
+        "# comment one\nkey = 1\n# comment two\nother = 2\n",
+        "Shopping:\n- flour\n- salt\n",
+        "a[i](x)",
+        "Dear all,\n> quoted\nthanks",
+    ] {
+        assert_eq!(detect(plain.as_bytes()), MediaType::PlainText, "{plain}");
+    }
+}
+
+#[test]
+fn text_is_told_in_every_known_encoding() {
+    let utf16: Vec<u8> =
+        [0xff, 0xfe].into_iter().chain("Wasserrad".encode_utf16().flat_map(u16::to_le_bytes)).collect();
+    assert_eq!(detect(&utf16), MediaType::PlainText);
+    assert_eq!(detect(b"M\xfchle am Bach"), MediaType::PlainText);
+    assert_eq!(sniff_encoding(b"M\xfchle am Bach"), Some(TextEncoding::Legacy));
+    assert_eq!(sniff_encoding("Mühle".as_bytes()), Some(TextEncoding::Utf8));
+}
+
+#[test]
+fn a_character_cut_off_by_the_head_is_forgiven() {
+    let text = "水車".repeat(30_000);
+    assert_eq!(detect(&text.as_bytes()[..HEAD_BYTES]), MediaType::PlainText);
+    let utf16: Vec<u8> = [0xfe, 0xff].into_iter().chain("x🌊".encode_utf16().flat_map(u16::to_be_bytes)).collect();
+    assert_eq!(detect(&utf16[..utf16.len() - 2]), MediaType::PlainText);
+}
+
+#[test]
+fn the_name_survives_serialisation() {
+    for media_type in [MediaType::Docx, MediaType::Markdown, unsupported("image/png")] {
+        let json = serde_json::to_string(&media_type).unwrap();
+        assert_eq!(serde_json::from_str::<MediaType>(&json).unwrap(), media_type);
+    }
+}

@@ -1,0 +1,80 @@
+//! What extraction gives.
+//!
+//! Every offset counts Unicode scalar values (Rust `char`s) of [`Document::text`], from 0, and every range is half open:
+//! `text.chars().skip(start).take(end - start)` is exactly the page's or the chunk's text. Bytes would be cheaper, but
+//! clients in other languages could not use them; Python's `text[start:end]` and Postgres' `substring` can.
+
+use millrace_shared::media::MediaType;
+use serde::{Deserialize, Serialize};
+
+/// The text of one file, with its structure.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Document {
+    /// What the file is, told from its bytes.
+    pub media_type: MediaType,
+    /// The title that the file itself states, never one made from its name.
+    pub title: Option<String>,
+    /// All text: lines end in `\n`, paragraphs are a blank line apart, no control characters but `\n` and `\t`.
+    pub text: String,
+    /// The pages in order, without gaps in their numbers. A format without pages has one.
+    pub pages: Vec<Page>,
+    /// How many words the text has, by Unicode's word boundaries (UAX #29).
+    pub words: u64,
+    /// The chunks in order. They do not overlap, and never cross a page.
+    pub chunks: Vec<Chunk>,
+    /// What a reader of the text should know.
+    pub warnings: Vec<Warning>,
+}
+
+/// Where one page lies in the text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Page {
+    /// From 1.
+    pub number: u32,
+    /// Offset of its first character.
+    pub start: u32,
+    /// Offset behind its last character.
+    pub end: u32,
+}
+
+/// A piece of text small enough to index or to quote.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Chunk {
+    /// From 0, in reading order.
+    pub ordinal: u32,
+    /// The number of the page it lies on.
+    pub page: u32,
+    /// Offset of its first character.
+    pub start: u32,
+    /// Offset behind its last character.
+    pub end: u32,
+    /// The text between the two; never empty, never only blanks.
+    pub text: String,
+}
+
+/// Something that went less well than the outcome says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Warning {
+    /// What kind of thing.
+    pub code: WarningCode,
+    /// The page it is about, if it is about one.
+    pub page: Option<u32>,
+    /// A sentence for people.
+    pub message: String,
+}
+
+/// The kinds of [`Warning`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WarningCode {
+    /// The document has pages but no words: they are pictures of text.
+    NeedsOcr,
+    /// One page gave no text while others did.
+    PageWithoutText,
+    /// One part or page could not be read and was left out.
+    PartUnreadable,
+    /// The encoding was guessed.
+    EncodingGuessed,
+    /// Some bytes or characters could not be read and stand as U+FFFD.
+    CharactersReplaced,
+}

@@ -1,0 +1,98 @@
+//! PDF: the text of each page, in the order it was drawn.
+//!
+//! The parser is otf-pdf (chosen by measurement, see `docs/adr/0003-sandboxed-parsing.md`): it gives lines of positioned
+//! characters. What turns those into readable text is in [`lines`]: right-to-left lines into reading order, words that
+//! were parted at line ends joined, paragraphs told by their distance.
+
+mod bidi;
+mod lines;
+
+use millrace_shared::media::MediaType;
+use otf_pdf_doc::{Document, Page};
+use otf_pdf_syntax::{Error, Limits, OpenOptions, Source, SourceError};
+use otf_pdf_text::TextExtractor;
+
+use super::Input;
+use crate::ingest::document::WarningCode;
+use crate::ingest::limits::IngestLimits;
+use crate::ingest::sink::TextSink;
+use crate::ingest::wire::Failure;
+
+/// One decoded stream: more than any page's text or font needs, less than the child's memory.
+const MAX_STREAM_BYTES: u64 = 128 << 20;
+
+pub(super) fn extract(input: &Input, limits: &IngestLimits, sink: &mut TextSink) -> Result<(), Failure> {
+    let source = InputSource(input.try_clone().map_err(|error| Failure::from_io(&error))?);
+    let options = OpenOptions {
+        limits: Limits {
+            max_pages: limits.max_pages,
+            max_decoded_size: limits.max_expanded_bytes.min(MAX_STREAM_BYTES),
+            ..Limits::default()
+        },
+        ..OpenOptions::default()
+    };
+    let document = Document::open(source, options).map_err(failure)?;
+    let pages = document.pages().map_err(failure)?;
+    if pages.is_empty() {
+        return Err(Failure::malformed("it has no pages"));
+    }
+    if let Some(title) = document.info().title {
+        sink.set_title(&title);
+    }
+    let extractor = TextExtractor::new(&document);
+    let mut silent = Vec::new();
+    for (index, page) in pages.iter().enumerate() {
+        match extractor.page(index) {
+            Ok(text) => lines::write(&text.lines, sink)?,
+            Err(error @ (Error::Limit(_) | Error::Source(_))) => return Err(failure(error)),
+            Err(error) => {
+                let number = sink.page_number();
+                sink.warn(WarningCode::PartUnreadable, Some(number), format!("the page could not be read: {error}"));
+            }
+        }
+        if sink.page_is_empty() && draws_objects(page) {
+            silent.push(sink.page_number());
+        }
+        sink.page_break()?;
+    }
+    warn_of_silence(&silent, sink);
+    Ok(())
+}
+
+/// Whether a page uses pictures or forms, which may show text that is not text.
+fn draws_objects(page: &Page) -> bool {
+    page.resources.as_ref().is_some_and(|resources| resources.contains_key(b"XObject"))
+}
+
+fn warn_of_silence(silent: &[u32], sink: &mut TextSink) {
+    if !sink.has_text() {
+        let message = "the pages have no text, only pictures of it: it takes character recognition to read them";
+        sink.warn(WarningCode::NeedsOcr, None, message);
+        return;
+    }
+    for &page in silent {
+        sink.warn(WarningCode::PageWithoutText, Some(page), "the page has pictures, but no text");
+    }
+}
+
+fn failure(error: Error) -> Failure {
+    match error {
+        Error::InvalidPassword | Error::UnsupportedEncryption(_) => Failure::Encrypted,
+        Error::Limit(kind) => Failure::too_large(format!("the {kind} limit for {} was reached", MediaType::Pdf)),
+        Error::Source(error) => Failure::Io { reason: error.message().to_owned() },
+        error => Failure::malformed(error.to_string()),
+    }
+}
+
+/// Serves the parser from the open file, so that a large file is not held in memory.
+struct InputSource(Input);
+
+impl Source for InputSource {
+    fn len(&self) -> u64 {
+        self.0.len()
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, SourceError> {
+        self.0.read_at(offset, buffer).map_err(|error| SourceError::new(error.kind().to_string()))
+    }
+}

@@ -1,0 +1,59 @@
+//! What one extraction may use. Every setting has a default that a laptop and a small container both bear.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// The limits of one extraction, and the size of chunks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IngestLimits {
+    /// Address space of the child, in bytes (`MILLRACE_EXTRACT_MEMORY_BYTES`, 512 MiB). Past it: `limit_memory`.
+    /// Address space is more than what is resident: the program itself takes some 40 MB of it.
+    pub memory_limit_bytes: u64,
+    /// Processor time of the child, rounded up to whole seconds (`MILLRACE_EXTRACT_CPU_SECONDS`, 30 s).
+    /// Past it: `limit_time`.
+    pub cpu_limit: Duration,
+    /// Time from start to end, waiting included (`MILLRACE_EXTRACT_WALL_SECONDS`, 120 s). Past it: `limit_time`.
+    pub wall_limit: Duration,
+    /// Characters of text that one document may give (`MILLRACE_EXTRACT_MAX_CHARS`, 20 million). Past it: `too_large`.
+    pub max_text_chars: usize,
+    /// Bytes that a compressed file may expand to while it is read (1 GiB). Past it: `too_large`.
+    pub max_expanded_bytes: u64,
+    /// Pages that one document may have (50,000). Past it: `too_large`.
+    pub max_pages: u32,
+    /// The most characters of one chunk (`MILLRACE_CHUNK_CHARS`, 1,000). A hundred is the least that makes sense.
+    pub chunk_chars: usize,
+    /// The program that is started as the child: the worker's own binary unless a test says otherwise.
+    #[serde(skip)]
+    pub program: PathBuf,
+}
+
+impl Default for IngestLimits {
+    fn default() -> Self {
+        Self {
+            memory_limit_bytes: 512 << 20,
+            cpu_limit: Duration::from_secs(30),
+            wall_limit: Duration::from_secs(120),
+            max_text_chars: 20_000_000,
+            max_expanded_bytes: 1 << 30,
+            max_pages: 50_000,
+            chunk_chars: 1_000,
+            program: own_program(),
+        }
+    }
+}
+
+/// `/proc/self/exe` names the running program itself, so a binary that was replaced on disk by a deploy does not start
+/// a child of another version.
+fn own_program() -> PathBuf {
+    PathBuf::from("/proc/self/exe")
+}
+
+impl IngestLimits {
+    /// The CPU limit as the kernel takes it.
+    pub(super) fn cpu_seconds(&self) -> u64 {
+        let seconds = self.cpu_limit.as_secs() + u64::from(self.cpu_limit.subsec_nanos() > 0);
+        seconds.max(1)
+    }
+}

@@ -1,0 +1,29 @@
+//! Documents in, text out: the one place where bytes from outside are parsed.
+//!
+//! Nothing a stranger uploads is parsed in the worker's own process. [`Extractor::extract`] starts the worker's binary
+//! again as a child that gets the file as an open, read-only descriptor and nothing else (see [`sandbox`]), and takes
+//! back a bounded, checked [`Document`]. A bomb, an endless loop or a crash ends that child and becomes a typed
+//! [`ExtractError`]; the worker lives.
+//!
+//! ```text
+//!  Extractor ──spawn──▶ child: limits ▶ detect ▶ formats::<one> ▶ TextSink ▶ chunk ──wire──▶ Extractor ▶ Document
+//! ```
+//!
+//! A format is one file in `formats/` and one line in its registry.
+
+mod child;
+mod chunk;
+pub mod command;
+mod document;
+mod error;
+mod formats;
+mod limits;
+mod sandbox;
+mod sink;
+mod wire;
+
+pub use child::child_main;
+pub use document::{Chunk, Document, Page, Warning, WarningCode};
+pub use error::ExtractError;
+pub use limits::IngestLimits;
+pub use sandbox::{CHILD_COMMAND, Extractor};
