@@ -7,6 +7,7 @@ pub mod auth;
 pub mod config;
 pub mod db;
 pub mod ids;
+pub mod intake;
 pub mod jobs;
 pub mod ledger;
 pub mod media;
