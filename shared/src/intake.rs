@@ -80,7 +80,9 @@ async fn prepare(
 
 /// Tells Redis of accepted jobs, after the commit. A failure is logged there: the jobs are safe, and the reconciler brings them.
 pub async fn publish(queues: &Queues, accepted: &[Accepted]) {
-    ledger::publish(queues, accepted.iter().filter(|job| matches!(job, Accepted::New(_))).map(Accepted::row)).await;
+    let new: Vec<_> =
+        accepted.iter().filter(|job| matches!(job, Accepted::New(_))).map(|job| job.row().clone()).collect();
+    ledger::publish(queues, &new).await;
     for job in accepted {
         if let Accepted::Replaced(row) = job {
             ledger::publish_replacement(queues, row).await;
