@@ -13,7 +13,7 @@ use millrace_shared::{
 
 /// The operator's command line of Millrace.
 #[derive(Debug, Parser)]
-#[command(name = "millrace", version, after_help = crate::exit::HELP, disable_help_subcommand = true, propagate_version = true)]
+#[command(name = "millrace", version, after_help = crate::exit::HELP, disable_help_subcommand = true)]
 pub struct Cli {
     /// Answer in JSON: one document, or for lists one object a line
     #[arg(long, global = true)]
@@ -100,11 +100,18 @@ pub struct QueuesArgs {
 #[derive(Debug, Subcommand)]
 pub enum QueuesCommand {
     /// Claim nothing any more; what runs goes on
-    Pause { queue: QueueName },
+    Pause {
+        /// asset, crm, graph or probe
+        queue: QueueName,
+    },
     /// Claim again
-    Resume { queue: QueueName },
+    Resume {
+        /// asset, crm, graph or probe
+        queue: QueueName,
+    },
     /// How many jobs may run at once, over all workers
     Limit {
+        /// asset, crm, graph or probe
         queue: QueueName,
         /// Of the whole queue
         #[arg(long, value_name = "N|none", required_unless_present = "org_concurrency")]
@@ -139,9 +146,13 @@ pub enum JobsCommand {
     /// Jobs, the newest first
     List(ListJobs),
     /// A job with its payload and every attempt
-    Show { id: JobId },
+    Show {
+        /// Its id
+        id: JobId,
+    },
     /// Cancel jobs that have not ended; one that runs is told to stop
     Cancel {
+        /// Their ids
         #[arg(required = true, value_name = "ID")]
         ids: Vec<JobId>,
     },
@@ -154,11 +165,13 @@ pub struct ListJobs {
     /// Only this organisation's
     #[arg(long, value_name = "UUID")]
     pub org: Option<OrgId>,
+    /// Only this queue
     #[arg(long)]
     pub queue: Option<QueueName>,
+    /// Only this kind
     #[arg(long)]
     pub kind: Option<String>,
-    /// queued, delayed, running, succeeded, dead or cancelled
+    /// Only this state: queued, delayed, running, succeeded, dead or cancelled
     #[arg(long)]
     pub state: Option<ViewState>,
     /// Accepted since: a time (RFC 3339), or how long ago (15m, 2h, 3d)
@@ -255,7 +268,10 @@ pub enum DlqCommand {
         page: PageArgs,
     },
     /// A dead letter with its payload and every attempt
-    Show { id: JobId },
+    Show {
+        /// Its id
+        id: JobId,
+    },
     /// Put dead letters back into work; they keep their ids and their history
     Replay {
         #[command(flatten)]
@@ -279,8 +295,10 @@ pub struct FilterArgs {
     /// Only this organisation's
     #[arg(long, value_name = "UUID")]
     pub org: Option<OrgId>,
+    /// Only this queue
     #[arg(long)]
     pub queue: Option<QueueName>,
+    /// Only this kind
     #[arg(long)]
     pub kind: Option<String>,
     /// Only this class of error, or errors whose text contains this

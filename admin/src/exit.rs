@@ -82,7 +82,7 @@ fn classify(error: &anyhow::Error) -> (Exit, String) {
     if let Some(refused) = error.downcast_ref::<ConfigError>() {
         return (Exit::Configuration, refused.to_string());
     }
-    let message = format!("{error:#}");
+    let message = chain(error);
     for cause in error.chain() {
         if let Some(error) = cause.downcast_ref::<sqlx::Error>() {
             if db::is_unavailable(error) {
@@ -95,6 +95,18 @@ fn classify(error: &anyhow::Error) -> (Exit, String) {
         }
     }
     (Exit::Failed, message)
+}
+
+/// The error and its causes, each thing once: some errors repeat their cause.
+pub fn chain(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    text
 }
 
 fn is_closed_pipe(error: &anyhow::Error) -> bool {

@@ -96,7 +96,7 @@ async fn list(app: &App, org: Option<OrgId>) -> Result<()> {
         Column::Left("LAST USED"),
         Column::Left("REVOKED"),
         Column::Left("ORGANISATION"),
-        Column::Left("NAME"),
+        Column::Cut("NAME"),
     ]);
     for key in &keys {
         let revoked = key.revoked_at.map(|time| Cell::toned(ui::ago(time), Tone::Bad));

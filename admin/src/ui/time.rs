@@ -9,10 +9,14 @@ pub fn duration(length: Duration) -> String {
         0 => format!("{ms}ms"),
         1..10 => format!("{seconds}.{}s", ms / 100),
         10..60 => format!("{seconds}s"),
-        60..3_600 => format!("{}m {:02}s", seconds / 60, seconds % 60),
-        3_600..86_400 => format!("{}h {:02}m", seconds / 3_600, seconds % 3_600 / 60),
-        _ => format!("{}d {:02}h", seconds / 86_400, seconds % 86_400 / 3_600),
+        60..3_600 => two(seconds / 60, "m", seconds % 60, "s"),
+        3_600..86_400 => two(seconds / 3_600, "h", seconds % 3_600 / 60, "m"),
+        _ => two(seconds / 86_400, "d", seconds % 86_400 / 3_600, "h"),
     }
+}
+
+fn two(whole: u64, unit: &str, rest: u64, smaller: &str) -> String {
+    if rest == 0 { format!("{whole}{unit}") } else { format!("{whole}{unit} {rest:02}{smaller}") }
 }
 
 /// How old something is: one unit, for tables.
@@ -46,8 +50,9 @@ mod tests {
 
     #[test]
     fn durations_have_two_units_at_most() {
-        let texts = [7, 1_250, 12_900, 200_000, 7_500_000, 190_000_000].map(|ms| duration(Duration::from_millis(ms)));
-        assert_eq!(texts, ["7ms", "1.2s", "12s", "3m 20s", "2h 05m", "2d 04h"]);
+        let texts =
+            [7, 1_250, 12_900, 60_000, 200_000, 7_500_000, 190_000_000].map(|ms| duration(Duration::from_millis(ms)));
+        assert_eq!(texts, ["7ms", "1.2s", "12s", "1m", "3m 20s", "2h 05m", "2d 04h"]);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use crate::{
     app::{Output, start_logs},
-    exit::{Exit, Failure},
+    exit::{Exit, Failure, chain},
     ui::{self, Tone},
 };
 
@@ -88,7 +88,7 @@ async fn check_storage(config: &StorageConfig) -> Check {
     let check = async { Storage::open(config)?.check().await };
     let error = match tokio::time::timeout(STORAGE_TIMEOUT, check).await {
         Ok(Ok(())) => return Check::ok(NAME, format!("{place} is written, read and deleted")),
-        Ok(Err(error)) => format!("{:#}", anyhow::Error::from(error)),
+        Ok(Err(error)) => chain(&error.into()),
         Err(_) => format!("no answer after {}", ui::duration(STORAGE_TIMEOUT)),
     };
     let fix = match config {

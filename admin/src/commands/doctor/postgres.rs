@@ -13,7 +13,7 @@ use millrace_shared::{
 use sqlx::PgConnection;
 
 use super::Check;
-use crate::{commands::migrate, ui};
+use crate::{commands::migrate, exit::chain, ui};
 
 /// The oldest major version whose features are used.
 const LEAST_VERSION: i32 = 14;
@@ -21,7 +21,7 @@ const LEAST_VERSION: i32 = 14;
 pub async fn checks(config: &DatabaseConfig) -> Vec<Check> {
     const NAME: &str = "postgres";
     let away = |error: sqlx::Error| {
-        let found = format!("{:#}", anyhow::Error::from(error));
+        let found = chain(&error.into());
         vec![Check::failed(NAME, format!("no connection: {found}"), "start Postgres, or correct DATABASE_URL")]
     };
     let pool = match db::pool(config, "millrace doctor") {
@@ -104,7 +104,7 @@ async fn migrations(connection: &mut PgConnection) -> Check {
             Check::failed(NAME, format!("pending: {}", names.join(", ")), "run `millrace migrate`")
         }
         Err(error) => {
-            let found = format!("{:#}", migrate::unwrap_database(error));
+            let found = chain(&migrate::unwrap_database(error));
             Check::failed(NAME, found, "look at the table _sqlx_migrations")
         }
     }

@@ -7,7 +7,7 @@ use millrace_shared::{jobs::QUEUES, queue::Queues};
 use secrecy::SecretString;
 
 use super::Check;
-use crate::{app::REDIS_TIMEOUT, ui};
+use crate::{app::REDIS_TIMEOUT, exit::chain, ui};
 
 /// The oldest version whose commands the scripts use.
 const LEAST_VERSION: (u32, u32) = (6, 2);
@@ -27,7 +27,7 @@ pub async fn checks(url: &SecretString) -> Vec<Check> {
     };
     let queues = match Queues::connect(url, REDIS_TIMEOUT) {
         Ok(queues) => queues,
-        Err(error) => return away(format!("{:#}", anyhow::Error::from(error))),
+        Err(error) => return away(chain(&error.into())),
     };
     let info = match tokio::time::timeout(CONNECT_TIMEOUT, queues.info()).await {
         Ok(Ok(info)) => info,
@@ -48,6 +48,9 @@ pub async fn checks(url: &SecretString) -> Vec<Check> {
 /// How far apart two clocks are. Only information: Redis' clock decides due times and leases, and Postgres' decides rows.
 pub fn skew(there: DateTime<Utc>, here: DateTime<Utc>) -> String {
     let difference = there - here;
+    if difference.abs() < TimeDelta::milliseconds(50) {
+        return "agrees with this host's".to_owned();
+    }
     let side = if difference < TimeDelta::zero() { "behind" } else { "ahead of" };
     let length = difference.abs().to_std().unwrap_or_default();
     format!("{} {side} this host's (nothing depends on it)", ui::duration(length))
@@ -63,7 +66,7 @@ async fn latency(queues: &Queues) -> Check {
         }
     }
     let best = best.unwrap_or_default();
-    let found = format!("answers in {:.1}ms", best.as_secs_f64() * 1e3);
+    let found = format!("answers in {:.2}ms", best.as_secs_f64() * 1e3);
     if best > SLOW {
         return Check::warning(NAME, found, "bring Redis nearer: each claim waits that long");
     }
