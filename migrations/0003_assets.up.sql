@@ -17,7 +17,8 @@ CREATE TABLE assets (
     pages         integer     CHECK (pages >= 0),
     words         bigint      CHECK (words >= 0),
     chunks        integer     CHECK (chunks >= 0),
-    warnings      text[]      NOT NULL DEFAULT '{}',
+    -- What a reader of the text should know: objects of code, page and message.
+    warnings      jsonb       NOT NULL DEFAULT '[]',
     error_code    text,
     error_message text,
     created_at    timestamptz NOT NULL DEFAULT now(),

@@ -1,7 +1,6 @@
 //! What every command works with: the configuration, the two servers, and where answers go.
 
 use std::{
-    convert::Infallible,
     io::{self, Write as _},
     time::Duration,
 };
@@ -10,6 +9,7 @@ use anyhow::{Context as _, Result};
 use millrace_shared::{
     config::{AdminConfig, LogConfig, Source},
     db::{self, jobs::JobRow},
+    intake::within_patience,
     jobs::{KindSet, Kinds},
     ledger,
     queue::Queues,
@@ -22,8 +22,6 @@ use crate::ui::Table;
 
 /// The longest wait for an answer of Redis.
 pub const REDIS_TIMEOUT: Duration = Duration::from_secs(3);
-/// The longest wait for Redis to take what the ledger has already.
-const PUBLISH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A configured command.
 pub struct App {
@@ -58,21 +56,7 @@ impl App {
 
     /// Sends committed jobs to Redis. A failure is logged there; the reconciler brings them.
     pub async fn publish(&self, rows: &[JobRow]) {
-        let publish = async {
-            ledger::publish(&self.queues, rows).await;
-            Ok::<(), Infallible>(())
-        };
-        self.tell_redis("the jobs are queued, and workers get them when Redis is back", publish).await;
-    }
-
-    /// Waits for something that Redis should hear of and that is safe in the ledger already: `otherwise` is told where it does not.
-    pub async fn tell_redis<E: std::fmt::Display>(&self, otherwise: &str, call: impl Future<Output = Result<(), E>>) {
-        let problem = match tokio::time::timeout(PUBLISH_TIMEOUT, call).await {
-            Ok(Ok(())) => return,
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "no answer".to_owned(),
-        };
-        self.out.note(&format!("warning: Redis is away ({problem}): {otherwise}"));
+        within_patience(ledger::publish(&self.queues, rows)).await;
     }
 }
 

@@ -6,9 +6,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 use clap::{Args, Parser, Subcommand};
 use millrace_shared::{
     auth::Role,
+    db::{Cursor, PageRequest},
     ids::{JobId, KeyId, OrgId},
     jobs::{Priority, QueueName},
-    view::ViewState,
+    views::State,
 };
 
 /// The operator's command line of Millrace.
@@ -124,7 +125,14 @@ pub enum QueuesCommand {
 
 /// A limit, or none.
 #[derive(Clone, Copy, Debug)]
-pub struct Limit(pub Option<NonZeroU32>);
+pub struct Limit(Option<NonZeroU32>);
+
+impl Limit {
+    /// The limit, if there is to be one.
+    pub fn number(self) -> Option<u32> {
+        self.0.map(NonZeroU32::get)
+    }
+}
 
 impl FromStr for Limit {
     type Err = String;
@@ -173,7 +181,7 @@ pub struct ListJobs {
     pub kind: Option<String>,
     /// Only this state: queued, delayed, running, succeeded, dead or cancelled
     #[arg(long)]
-    pub state: Option<ViewState>,
+    pub state: Option<State>,
     /// Accepted since: a time (RFC 3339), or how long ago (15m, 2h, 3d)
     #[arg(long, value_parser = since)]
     pub since: Option<DateTime<Utc>>,
@@ -184,8 +192,8 @@ pub struct ListJobs {
 #[derive(Debug, Args)]
 pub struct PageArgs {
     /// At most so many, 1 to 10000
-    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    pub limit: u32,
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    pub limit: u16,
     /// Only older ones than this job: the last one of the page before
     #[arg(long, value_name = "ID")]
     pub before: Option<JobId>,
@@ -195,16 +203,9 @@ pub struct PageArgs {
 }
 
 impl PageArgs {
-    /// Rows to fetch: one more than asked for tells whether there are more.
-    pub fn fetch(&self) -> u32 {
-        self.limit + 1
-    }
-
-    /// Cuts fetched rows to the page; gives whether there are more.
-    pub fn cut<T>(&self, rows: &mut Vec<T>) -> bool {
-        let more = rows.len() > self.limit as usize;
-        rows.truncate(self.limit as usize);
-        more
+    /// The page, as the ledger is asked for it.
+    pub fn request(&self) -> PageRequest {
+        PageRequest { after: self.before.map(|id| Cursor::after(id.0)), limit: self.limit }
     }
 }
 
@@ -408,8 +409,8 @@ mod tests {
 
     #[test]
     fn a_limit_is_a_number_or_none() {
-        assert_eq!("none".parse::<Limit>().expect("none").0, None);
-        assert_eq!("8".parse::<Limit>().expect("a number").0.map(NonZeroU32::get), Some(8));
+        assert_eq!("none".parse::<Limit>().expect("none").number(), None);
+        assert_eq!("8".parse::<Limit>().expect("a number").number(), Some(8));
         for text in ["0", "-1", "3000000000", "many"] {
             assert!(text.parse::<Limit>().is_err(), "{text}");
         }

@@ -1,5 +1,7 @@
 //! Taking in submissions: checks, the ledger, and what else a kind wants done in the same transaction.
 
+use std::time::Duration;
+
 use sqlx::PgConnection;
 
 use crate::db::assets;
@@ -78,8 +80,24 @@ async fn prepare(
     Ok(Vec::new())
 }
 
-/// Tells Redis of accepted jobs, after the commit. A failure is logged there: the jobs are safe, and the reconciler brings them.
+/// How long a caller waits for Redis to hear of accepted jobs. Whoever submits must not feel that Redis is away.
+const PUBLISH_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Tells Redis of accepted jobs, after the commit. A failure is logged and not given back: the jobs are safe, and the reconciler
+/// brings them.
 pub async fn publish(queues: &Queues, accepted: &[Accepted]) {
+    within_patience(tell(queues, accepted)).await;
+}
+
+/// Tells Redis of what follows from a commit, for as long as a caller can be made to wait.
+pub async fn within_patience(telling: impl Future<Output = ()>) {
+    if tokio::time::timeout(PUBLISH_TIMEOUT, telling).await.is_err() {
+        metrics::counter!("millrace_push_failures_total").increment(1);
+        tracing::warn!("Redis did not answer in time; the reconciler will bring it what it missed");
+    }
+}
+
+async fn tell(queues: &Queues, accepted: &[Accepted]) {
     let new: Vec<_> =
         accepted.iter().filter(|job| matches!(job, Accepted::New(_))).map(|job| job.row().clone()).collect();
     ledger::publish(queues, &new).await;

@@ -5,6 +5,7 @@
 pub mod address;
 pub mod auth;
 pub mod config;
+pub mod control;
 pub mod db;
 pub mod ids;
 pub mod intake;
@@ -15,4 +16,5 @@ pub mod queue;
 pub mod signals;
 pub mod storage;
 pub mod telemetry;
-pub mod view;
+pub mod views;
+pub mod wire;

@@ -98,7 +98,7 @@ async fn try_run_one(source: &Source) -> anyhow::Result<bool> {
     std::io::stdin().take(64 * 1024).read_to_end(&mut input)?;
     let suspect: Suspect = serde_json::from_slice(&input).context("the job on standard input is not readable")?;
     let mut config = WorkerConfig::load(source)?;
-    config.common.database.max_connections = 3;
+    config.common.database.max_connections = 2;
     let pool = db::pool(&config.common.database, "millrace-worker run-one")?;
     let queues = Queues::connect(&config.common.redis_url, REDIS_TIMEOUT)?;
     let handlers = Arc::new(handlers::all(kinds(&config), &config)?);

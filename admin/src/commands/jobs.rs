@@ -3,12 +3,17 @@
 use anyhow::{Context as _, Result};
 use chrono::Utc;
 use millrace_shared::{
-    db::{jobs as rows, organisations},
+    db::{
+        Page,
+        jobs::{self as rows, JobFilter, JobRow},
+        organisations,
+    },
     ids::JobId,
-    intake::{self, IntakeError},
+    intake::{self, IntakeError, within_patience},
     jobs::{FieldError, JobRequest},
     ledger::{self, Accepted, Ended},
-    view::{self, JobQuery, JobView, ListError, ViewState},
+    views::{self, State, ViewError},
+    wire::{self, Job},
 };
 
 use super::{payload, show};
@@ -29,21 +34,28 @@ pub async fn run(app: &App, command: JobsCommand) -> Result<()> {
 }
 
 async fn list(app: &App, args: &ListJobs) -> Result<()> {
-    let query =
-        JobQuery { org: args.org, kind: args.kind.clone(), queue: args.queue, state: args.state, since: args.since };
+    let filter = JobFilter {
+        org: args.org,
+        kind: args.kind.clone(),
+        queue: args.queue,
+        since: args.since,
+        ..JobFilter::default()
+    };
     let mut connection = app.connection().await?;
-    let listed = view::list(&mut connection, &app.queues, &query, args.page.before, args.page.fetch()).await;
-    let mut jobs = listed.map_err(|error| match error {
-        ListError::LiveViewAway(_) => Failure::of(Exit::Unavailable, error.to_string()),
-        ListError::Database(error) => error.into(),
+    let listed = views::list_jobs(&mut connection, &app.queues, filter, args.state, &args.page.request()).await;
+    let Page { items, next } = listed.map_err(|error| match error {
+        ViewError::Redis(error) => {
+            Failure::of(Exit::Unavailable, format!("Redis, which alone knows what runs, is away: {error}"))
+        }
+        ViewError::Database(error) => error.into(),
     })?;
-    let more = args.page.cut(&mut jobs);
+    let jobs = wire::jobs(&mut connection, items).await?;
     if app.out.json {
         jobs.iter().try_for_each(|job| app.out.document(job))?;
     } else if !jobs.is_empty() {
         app.out.table(&table(&jobs, args.page.wide))?;
     }
-    page_note(app, jobs.len(), jobs.last().filter(|_| more).map(|job| job.id), "job");
+    page_note(app, jobs.len(), next.map(|cursor| JobId(cursor.id())), "job");
     Ok(())
 }
 
@@ -56,7 +68,7 @@ pub fn page_note(app: &App, shown: usize, next_before: Option<JobId>, what: &str
     }
 }
 
-fn table(jobs: &[JobView], wide: bool) -> Table {
+fn table(jobs: &[Job], wide: bool) -> Table {
     let mut columns = vec![
         Column::Left("ID"),
         Column::Left("KIND"),
@@ -92,8 +104,8 @@ fn table(jobs: &[JobView], wide: bool) -> Table {
 }
 
 /// How long the run took that ended the job, or has been taking.
-fn time_taken(job: &JobView) -> Option<String> {
-    let end = if job.state == ViewState::Running { Some(Utc::now()) } else { job.finished_at };
+fn time_taken(job: &Job) -> Option<String> {
+    let end = if job.state == State::Running { Some(Utc::now()) } else { job.finished_at };
     Some(show::took(job.started_at?, end?))
 }
 
@@ -101,7 +113,8 @@ async fn show_one(app: &App, id: JobId) -> Result<()> {
     let mut connection = app.connection().await?;
     let row = rows::find_any(&mut connection, id).await?;
     let row = row.ok_or_else(|| Failure::of(Exit::NotFound, format!("there is no job {id}")))?;
-    let details = view::details(&mut connection, &app.queues, vec![row]).await?;
+    let views = views::current(&mut connection, &app.queues, vec![row]).await?;
+    let details = wire::details(&mut connection, views).await?;
     details.iter().try_for_each(|detail| show::detail(app.out, detail))
 }
 
@@ -122,7 +135,7 @@ async fn cancel(app: &App, ids: &[JobId]) -> Result<()> {
     refused.map_or(Ok(()), |exit| Err(Failure::told(exit)))
 }
 
-async fn cancel_one(app: &App, id: JobId) -> Result<JobView> {
+async fn cancel_one(app: &App, id: JobId) -> Result<Job> {
     let mut transaction = app.transaction().await?;
     let row = rows::find_any(&mut transaction, id).await?;
     let row = row.ok_or_else(|| Failure::of(Exit::NotFound, "there is no such job"))?;
@@ -130,15 +143,22 @@ async fn cancel_one(app: &App, id: JobId) -> Result<JobView> {
     let Ended { row, unblocked } = ended.ok_or_else(|| Failure::of(Exit::Refused, "has ended already"))?;
     transaction.commit().await.context("the cancellation was not stored")?;
     let tell = async {
-        if let Ok(queue) = row.queue.parse() {
-            app.queues.cancel(queue, &[id]).await?;
+        if let Ok(queue) = row.queue.parse()
+            && let Err(error) = app.queues.cancel(queue, &[id]).await
+        {
+            app.out.note(&format!("warning: a worker that runs it hears of it late, because Redis is away: {error}"));
         }
         ledger::publish(&app.queues, unblocked.as_slice()).await;
-        anyhow::Ok(())
     };
-    app.tell_redis("the job is cancelled, but a worker that runs it learns that only when it ends", tell).await;
-    let views = view::jobs(&mut *app.connection().await?, &app.queues, vec![row]).await?;
-    views.into_iter().next().context("a row gave no view")
+    within_patience(tell).await;
+    describe(app, row).await
+}
+
+/// A job as it is told to programs.
+async fn describe(app: &App, row: JobRow) -> Result<Job> {
+    let mut connection = app.connection().await?;
+    let views = views::current(&mut connection, &app.queues, vec![row]).await?;
+    wire::jobs(&mut connection, views).await?.into_iter().next().context("a row gave no view")
 }
 
 async fn submit(app: &App, args: SubmitJob) -> Result<()> {
@@ -155,11 +175,7 @@ async fn submit(app: &App, args: SubmitJob) -> Result<()> {
         IntakeError::Database(error) => error.into(),
     })?;
     transaction.commit().await.context("the job was not stored")?;
-    let publish = async {
-        intake::publish(&app.queues, &accepted).await;
-        anyhow::Ok(())
-    };
-    app.tell_redis("the job is accepted, and workers get it when Redis is back", publish).await;
+    intake::publish(&app.queues, &accepted).await;
     let accepted = accepted.first().context("a submission gave no job")?;
     app.out.note(match accepted {
         Accepted::New(_) => "accepted:",
@@ -170,9 +186,7 @@ async fn submit(app: &App, args: SubmitJob) -> Result<()> {
     if !app.out.json {
         return app.out.line(&accepted.row().id.to_string());
     }
-    let rows = vec![accepted.row().clone()];
-    let views = view::jobs(&mut *app.connection().await?, &app.queues, rows).await?;
-    views.iter().try_for_each(|view| app.out.document(view))
+    app.out.document(&describe(app, accepted.row().clone()).await?)
 }
 
 fn request(args: SubmitJob) -> Result<JobRequest> {

@@ -2,20 +2,20 @@
 
 use std::{io::IsTerminal as _, time::Duration};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use console::{Term, truncate_str};
 use millrace_shared::{
-    db,
+    control, db,
     jobs::QueueName,
-    ledger::{self, SettingsChange},
-    view::{self, LimitsView, QueueView},
+    queue::Settings,
+    wire::{self, Limits, Queue},
 };
 use serde_json::json;
 use tokio::time::MissedTickBehavior;
 
 use crate::{
     app::App,
-    args::{QueuesArgs, QueuesCommand},
+    args::{Limit, QueuesArgs, QueuesCommand},
     ui::{self, Cell, Column, Table, Tone},
 };
 
@@ -23,27 +23,22 @@ pub async fn run(app: &App, args: QueuesArgs) -> Result<()> {
     match (args.command, args.watch) {
         (None, None) => show(app).await,
         (None, Some(every)) => watch(app, every).await,
-        (Some(QueuesCommand::Pause { queue }), _) => change(app, queue, SettingsChange::PAUSE).await,
-        (Some(QueuesCommand::Resume { queue }), _) => change(app, queue, SettingsChange::RESUME).await,
+        (Some(QueuesCommand::Pause { queue }), _) => change(app, queue, |settings| settings.paused = true).await,
+        (Some(QueuesCommand::Resume { queue }), _) => change(app, queue, |settings| settings.paused = false).await,
         (Some(QueuesCommand::Limit { queue, concurrency, org_concurrency }), _) => {
-            let limits = SettingsChange {
-                paused: None,
-                concurrency: concurrency.map(|limit| limit.0),
-                org_concurrency: org_concurrency.map(|limit| limit.0),
+            let limit = |settings: &mut Settings| {
+                settings.concurrency = concurrency.map_or(settings.concurrency, Limit::number);
+                settings.org_concurrency = org_concurrency.map_or(settings.org_concurrency, Limit::number);
             };
-            change(app, queue, limits).await
+            change(app, queue, limit).await
         }
     }
 }
 
-async fn change(app: &App, queue: QueueName, change: SettingsChange) -> Result<()> {
-    let mut transaction = app.transaction().await?;
-    let settings = ledger::set_settings(&mut transaction, queue, change).await?;
-    transaction.commit().await.context("the settings were not stored")?;
-    let otherwise = format!("the settings of {queue} are stored, and hold once they are in Redis");
-    app.tell_redis(&otherwise, ledger::publish_settings(&app.queues, queue, settings)).await;
+async fn change(app: &App, queue: QueueName, change: impl FnOnce(&mut Settings) + Send) -> Result<()> {
+    let settings = control::change_settings(&mut *app.connection().await?, &app.queues, queue, change).await?;
     if app.out.json {
-        let limits = LimitsView { concurrency: settings.concurrency, org_concurrency: settings.org_concurrency };
+        let limits = Limits::from(settings);
         return app.out.document(&json!({ "queue": queue, "paused": settings.paused, "limits": limits }));
     }
     let state = if settings.paused { "is paused; what runs goes on" } else { "is open" };
@@ -52,16 +47,16 @@ async fn change(app: &App, queue: QueueName, change: SettingsChange) -> Result<(
     app.out.line(&format!("{queue} {state} (jobs at once: {whole}; of each organisation: {each})"))
 }
 
-async fn views(app: &App) -> Result<Vec<QueueView>> {
-    Ok(view::queues(&mut *app.connection().await?, &app.queues).await?)
+async fn queues(app: &App) -> Result<Vec<Queue>> {
+    Ok(wire::queues(&mut *app.connection().await?, &app.queues).await?)
 }
 
 async fn show(app: &App) -> Result<()> {
-    let views = views(app).await?;
+    let queues = queues(app).await?;
     if app.out.json {
-        return views.iter().try_for_each(|view| app.out.document(view));
+        return queues.iter().try_for_each(|queue| app.out.document(queue));
     }
-    frame(&views).iter().try_for_each(|line| app.out.line(line))
+    frame(&queues).iter().try_for_each(|line| app.out.line(line))
 }
 
 /// Shows the queues until it is interrupted: in place on a terminal, one frame after another elsewhere.
@@ -75,12 +70,12 @@ async fn watch(app: &App, every: Duration) -> Result<()> {
             _ = ticks.tick() => {}
             _ = tokio::signal::ctrl_c() => return Ok(()),
         }
-        let lines = match views(app).await {
-            Ok(views) if app.out.json => {
-                views.iter().try_for_each(|view| app.out.document(view))?;
+        let lines = match queues(app).await {
+            Ok(queues) if app.out.json => {
+                queues.iter().try_for_each(|queue| app.out.document(queue))?;
                 continue;
             }
-            Ok(views) => frame(&views),
+            Ok(queues) => frame(&queues),
             // Whoever watches wants to see it come back.
             Err(error) if error.downcast_ref().is_some_and(db::is_unavailable) => {
                 vec![Tone::Bad.paint("Postgres is away; trying again")]
@@ -106,7 +101,7 @@ fn redraw(terminal: &Term, drawn: usize, lines: &[String]) -> Result<usize> {
     Ok(lines.len())
 }
 
-fn frame(views: &[QueueView]) -> Vec<String> {
+fn frame(queues: &[Queue]) -> Vec<String> {
     let mut table = Table::new(&[
         Column::Left("QUEUE"),
         Column::Right("READY"),
@@ -122,28 +117,28 @@ fn frame(views: &[QueueView]) -> Vec<String> {
         Column::Left("LIMIT"),
         Column::Left("STATE"),
     ]);
-    for view in views {
-        let live = |number: u64| if view.live { Cell::number(number) } else { Cell::toned("?", Tone::Faint) };
-        let oldest = view.oldest_ready_age_ms.map(|age| ui::age(Duration::from_millis(age)));
-        let dead = if view.dead > 0 { Cell::toned(ui::count(view.dead), Tone::Bad) } else { Cell::number(0) };
+    for queue in queues {
+        let live = |number: u64| if queue.live { Cell::number(number) } else { Cell::toned("?", Tone::Faint) };
+        let oldest = queue.oldest_ready_age_ms.map(|age| ui::age(Duration::from_millis(age)));
+        let dead = if queue.dead > 0 { Cell::toned(ui::count(queue.dead), Tone::Bad) } else { Cell::number(0) };
         table.row(vec![
-            Cell::new(view.queue.as_str()),
-            Cell::number(view.ready.total()),
-            Cell::number(view.ready.critical),
-            Cell::number(view.ready.high),
-            Cell::number(view.ready.normal),
-            Cell::number(view.ready.low),
+            Cell::new(queue.queue.as_str()),
+            Cell::number(queue.ready.total()),
+            Cell::number(queue.ready.critical),
+            Cell::number(queue.ready.high),
+            Cell::number(queue.ready.normal),
+            Cell::number(queue.ready.low),
             Cell::maybe(oldest),
-            Cell::number(view.delayed),
-            live(view.running),
-            live(view.finished_last_minute),
+            Cell::number(queue.delayed),
+            live(queue.running),
+            live(queue.finished_last_minute),
             dead,
-            Cell::maybe(limits(view.limits)),
-            if view.paused { Cell::toned("paused", Tone::Doubtful) } else { Cell::toned("open", Tone::Good) },
+            Cell::maybe(limits(queue.limits)),
+            if queue.paused { Cell::toned("paused", Tone::Doubtful) } else { Cell::toned("open", Tone::Good) },
         ]);
     }
     let mut lines = table.lines();
-    if views.iter().any(|view| !view.live) {
+    if queues.iter().any(|queue| !queue.live) {
         lines
             .push(Tone::Doubtful.paint("Redis is away: these are the ledger's figures, and what runs counts as ready"));
     }
@@ -151,7 +146,7 @@ fn frame(views: &[QueueView]) -> Vec<String> {
 }
 
 /// `8`, `2/org` or `8, 2/org`.
-fn limits(limits: LimitsView) -> Option<String> {
+fn limits(limits: Limits) -> Option<String> {
     let whole = limits.concurrency.map(|limit| limit.to_string());
     let each = limits.org_concurrency.map(|limit| format!("{limit}/org"));
     let parts: Vec<String> = whole.into_iter().chain(each).collect();

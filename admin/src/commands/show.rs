@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use chrono::{DateTime, Utc};
-use millrace_shared::view::{AttemptOutcome, AttemptView, ErrorView, JobDetail, JobView};
+use millrace_shared::wire::{Attempt, AttemptOutcome, ErrorText, Job, JobDetail};
 use serde_json::Value;
 
 use crate::{
@@ -69,12 +69,12 @@ fn state(detail: &JobDetail) -> String {
     }
 }
 
-fn finish(job: &JobView, finished: DateTime<Utc>) -> String {
+fn finish(job: &Job, finished: DateTime<Utc>) -> String {
     let took = job.started_at.map(|started| format!(", took {}", took(started, finished))).unwrap_or_default();
     format!("{}{took}", time(finished))
 }
 
-fn attempts(attempts: &[AttemptView]) -> Table {
+fn attempts(attempts: &[Attempt]) -> Table {
     let mut table = Table::new(&[
         Column::Right("ATTEMPT"),
         Column::Left("OUTCOME"),
@@ -107,7 +107,7 @@ pub fn took(start: DateTime<Utc>, end: DateTime<Utc>) -> String {
     ui::duration((end - start).to_std().unwrap_or_default())
 }
 
-fn error_block(error: &ErrorView) -> String {
+fn error_block(error: &ErrorText) -> String {
     format!("{}: {}", Tone::Bad.paint(&ui::one_line(&error.class)), ui::block(&error.message, INDENT))
 }
 

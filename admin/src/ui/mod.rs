@@ -10,7 +10,7 @@ pub use table::{Cell, Column, Table};
 pub use text::{block, count, one_line};
 pub use time::{age, ago, duration, stamp};
 
-use millrace_shared::view::ViewState;
+use millrace_shared::views::State;
 
 /// A meaning, shown as a colour where colours are shown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -25,13 +25,13 @@ pub enum Tone {
 
 impl Tone {
     /// The tone of a job's state.
-    pub fn of_state(state: ViewState) -> Self {
+    pub fn of_state(state: State) -> Self {
         match state {
-            ViewState::Queued => Self::Plain,
-            ViewState::Delayed | ViewState::Cancelled => Self::Faint,
-            ViewState::Running => Self::Busy,
-            ViewState::Succeeded => Self::Good,
-            ViewState::Dead => Self::Bad,
+            State::Queued => Self::Plain,
+            State::Delayed | State::Cancelled => Self::Faint,
+            State::Running => Self::Busy,
+            State::Succeeded => Self::Good,
+            State::Dead => Self::Bad,
         }
     }
 

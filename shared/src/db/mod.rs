@@ -110,9 +110,11 @@ pub fn is_unavailable(error: &sqlx::Error) -> bool {
         | sqlx::Error::PoolClosed
         | sqlx::Error::WorkerCrashed => true,
         // Classes of https://www.postgresql.org/docs/current/errcodes-appendix.html: 08 connection, 53 resources, 57P
-        // operator intervention (shutdown, crash, starting up), 25006 read-only (a standby during failover).
+        // operator intervention (shutdown, crash, starting up), 57014 a statement over its time, 55P03 a lock that was not to be had
+        // in time, 40001 and 40P01 a transaction that was sacrificed to another one, 25006 read-only (a standby during failover).
         sqlx::Error::Database(error) => error.code().is_some_and(|code| {
-            code.starts_with("08") || code.starts_with("53") || code.starts_with("57P") || code == "25006"
+            ["08", "53", "57P"].iter().any(|class| code.starts_with(class))
+                || ["57014", "55P03", "40001", "40P01", "25006"].contains(&code.as_ref())
         }),
         _ => false,
     }

@@ -25,20 +25,6 @@ pub async fn settings(connection: &mut PgConnection, queue: QueueName) -> sqlx::
     }))
 }
 
-/// A queue's settings, locked until the transaction ends, so that changes of two operators do not undo each other.
-pub(crate) async fn lock(connection: &mut PgConnection, queue: QueueName) -> sqlx::Result<Settings> {
-    // Absent rows cannot be locked.
-    sqlx::query("INSERT INTO queue_settings (queue) VALUES ($1) ON CONFLICT DO NOTHING")
-        .bind(queue.as_str())
-        .execute(&mut *connection)
-        .await?;
-    sqlx::query("SELECT 1 FROM queue_settings WHERE queue = $1 FOR UPDATE")
-        .bind(queue.as_str())
-        .execute(&mut *connection)
-        .await?;
-    settings(connection, queue).await
-}
-
 /// Stores a queue's settings.
 ///
 /// # Errors

@@ -6,12 +6,10 @@
 mod accept;
 mod end;
 mod replay;
-mod settings;
 
 pub use accept::{Accepted, accept};
 pub use end::{Ended, bury, cancel, succeed_one};
 pub use replay::{Pace, ReplayError, ReplayPage, discard, discard_page, replay, replay_page};
-pub use settings::{SettingsChange, publish_settings, set_settings};
 
 use std::time::Duration;
 

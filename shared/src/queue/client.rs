@@ -96,7 +96,8 @@ pub struct Claim {
     pub status: ClaimStatus,
     /// The leased jobs, at most as many as were asked for.
     pub jobs: Vec<Claimed>,
-    /// When the next delayed job is due or the next lease runs out, where that is known.
+    /// When to ask again without being woken: the next delayed job is due then, or the next lease runs out. Told whenever there are
+    /// fewer jobs than asked for and something is known to come.
     pub next_event: Option<Duration>,
 }
 
@@ -118,7 +119,7 @@ pub struct GiveBack {
     pub lease: Lease,
     /// The tenant whose running slot it frees.
     pub org: OrgId,
-    /// How long it waits; `None` puts it at the front of its lane.
+    /// How long it waits (zero: behind what is ready already); `None` puts it at the front of its lane.
     pub delay: Option<Duration>,
     /// What it has been through now.
     pub meta: Meta,
@@ -229,23 +230,29 @@ impl Queues {
         Ok(settled)
     }
 
-    /// Ends leases without ending the jobs.
+    /// Ends leases without ending the jobs. Those that go to the front of their lane keep the order of their ids, which is that of
+    /// their age. The answers are parallel to `jobs`.
     ///
     /// # Errors
     /// Redis is away; the jobs come back when their leases run out, counted as lost.
     pub async fn give_back(&self, queue: QueueName, jobs: &[GiveBack]) -> RedisResult<Vec<GivenBack>> {
-        let mut results = Vec::with_capacity(jobs.len());
-        for batch in jobs.chunks(MAX_BATCH) {
+        let mut by_age: Vec<usize> = (0..jobs.len()).collect();
+        by_age.sort_by_key(|index| jobs[*index].lease.id);
+        let mut results = vec![GivenBack::Lost; jobs.len()];
+        // The youngest batch first, because the next one goes in front of it.
+        for batch in by_age.rchunks(MAX_BATCH) {
             let mut call = on(&self.scripts.give_back, queue);
-            for job in batch {
+            for job in batch.iter().map(|index| &jobs[*index]) {
                 call.arg(job.lease.id.as_bytes()).arg(job.lease.token).arg(job.org.as_bytes());
                 call.arg(job.delay.map_or(-1, millis)).arg(job.meta.encode());
             }
-            results.extend(self.run::<Vec<u8>>(&call).await?.into_iter().map(|code| match code {
-                1 => GivenBack::Waiting,
-                2 => GivenBack::Cancelled,
-                _ => GivenBack::Lost,
-            }));
+            for (index, code) in batch.iter().zip(self.run::<Vec<u8>>(&call).await?) {
+                results[*index] = match code {
+                    1 => GivenBack::Waiting,
+                    2 => GivenBack::Cancelled,
+                    _ => GivenBack::Lost,
+                };
+            }
         }
         Ok(results)
     }
@@ -341,10 +348,15 @@ fn claimed(parts: &[Vec<u8>]) -> Option<Claimed> {
     Some(Claimed { lease: Lease { id, token }, org, priority, meta: Meta::decode(meta), envelope })
 }
 
+/// The longest time a script is told: what is added to a clock in µs stays an exact number in Lua (below 2^53).
+const LONGEST: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
+
+#[expect(clippy::cast_possible_truncation, reason = "bounded by LONGEST")]
 fn millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+    duration.min(LONGEST).as_millis() as i64
 }
 
+#[expect(clippy::cast_possible_truncation, reason = "bounded by LONGEST")]
 fn micros(duration: Duration) -> i64 {
-    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+    duration.min(LONGEST).as_micros() as i64
 }

@@ -15,6 +15,8 @@ use crate::{
     jobs::{Priority, QueueName},
 };
 
+/// How many organisations of a priority one call of the settings' script brings back.
+const UNPARK_BATCH: usize = 200;
 /// The most running jobs that [`Queues::running`] tells.
 const MAX_RUNNING: isize = 5_000;
 
@@ -90,6 +92,9 @@ impl Queues {
     /// # Errors
     /// Redis is away.
     pub async fn live(&self, queue: QueueName, ids: &[JobId]) -> RedisResult<Vec<Live>> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
         let mut pipe = redis::pipe();
         for id in ids {
             let id = id.as_bytes();
@@ -152,13 +157,18 @@ impl Queues {
     pub async fn apply_settings(&self, queue: QueueName, settings: Settings) -> RedisResult<()> {
         let epoch = Uuid::now_v7().to_string();
         let optional = |limit: Option<u32>| limit.map_or_else(String::new, |limit| limit.to_string());
+        // Claims may park organisations again meanwhile, so only those that were parked at the beginning are waited for.
+        let mut calls = None;
         loop {
             let mut call = on(&self.scripts.settings, queue);
             call.arg(&epoch).arg(if settings.paused { "1" } else { "" });
-            call.arg(optional(settings.concurrency)).arg(optional(settings.org_concurrency));
-            if self.run::<usize>(&call).await? == 0 {
+            call.arg(optional(settings.concurrency)).arg(optional(settings.org_concurrency)).arg(UNPARK_BATCH);
+            let left: usize = self.run(&call).await?;
+            let calls = calls.get_or_insert(left.div_ceil(UNPARK_BATCH));
+            if left == 0 || *calls == 0 {
                 return Ok(());
             }
+            *calls -= 1;
         }
     }
 

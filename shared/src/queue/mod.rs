@@ -12,7 +12,7 @@
 //! | `mr:{q}:meta` | hash | id → `attempt,lost,snoozes`, only for jobs that have any; `x` marks a cancelled one |
 //! | `mr:{q}:ready:<prio>:<org>` | list | ids ready now, oldest first |
 //! | `mr:{q}:ring:<prio>` | zset | organisation → virtual time; the least is served next |
-//! | `mr:{q}:parked:<prio>` | set | organisations with work that are at their concurrency limit |
+//! | `mr:{q}:parked:<prio>` | zset | organisation at its concurrency limit → its virtual time |
 //! | `mr:{q}:delayed` | zset | id → due time, ms |
 //! | `mr:{q}:leases` | zset | id → lease expiry in µs |
 //! | `mr:{q}:live` | hash | id → `<claim in µs> <worker>` of what runs; the time of the claim is its fencing token, because no two scripts share a microsecond |

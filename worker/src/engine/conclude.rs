@@ -110,7 +110,7 @@ impl Concluder {
             Outcome::Stopped(Stop::Cancelled) => return Conclusion::Forget,
             Outcome::Stopped(Stop::HandBack) => return Conclusion::HandBack,
             Outcome::NoHandler => {
-                tracing::warn!(job.id = %info.lease.id, job.kind = info.kind, "no handler for this kind here; the job waits for another worker");
+                tracing::warn!("no handler for this kind here; the job waits for another worker");
                 return Conclusion::later(info, UNKNOWN_KIND_DELAY, info.meta.attempt, info.meta.snoozes);
             }
             Outcome::Done(effects, context) => match self.succeed(info, &effects, &context, elapsed).await {
@@ -118,7 +118,7 @@ impl Concluder {
                 Err(why) => why,
             },
             Outcome::Error(JobError::Snooze { after, source }) if info.meta.snoozes < policy.max_snoozes => {
-                tracing::info!(job.id = %info.lease.id, job.snoozes = info.meta.snoozes + 1, error = chain(&*source), "job put off");
+                tracing::info!(job.snoozes = info.meta.snoozes + 1, error = chain(&*source), "job put off");
                 return self.snooze(info, after).await;
             }
             Outcome::Error(JobError::Snooze { source, .. }) => Why {
@@ -175,7 +175,7 @@ impl Concluder {
                 Ok(Conclusion::Forget)
             }
             Written::Done(false) => {
-                tracing::info!(job.id = %info.lease.id, "the job had ended already; this delivery's effects are rolled back");
+                tracing::info!("the job had ended already; this delivery's effects are rolled back");
                 Ok(Conclusion::Forget)
             }
             Written::GaveUp => Ok(Conclusion::HandBack),
@@ -236,8 +236,10 @@ impl Concluder {
         };
         let again = why.again && attempt < info.max_attempts;
         tracing::warn!(
-            job.id = %info.lease.id, job.kind = info.kind, job.attempt = attempt, job.max_attempts = info.max_attempts,
-            error.class = failure.class, error = failure.error, "{}",
+            job.max_attempts = info.max_attempts,
+            error.class = failure.class,
+            error = failure.error,
+            "{}",
             if again { "attempt failed; another one follows" } else { "attempt failed; the job is a dead letter" }
         );
         if again { self.retry(info, policy, &failure).await } else { self.bury(info, &failure, why.again).await }
@@ -256,7 +258,7 @@ impl Concluder {
             Written::Done(false) => Conclusion::Forget,
             Written::GaveUp => Conclusion::HandBack,
             Written::Refused(error) => {
-                tracing::error!(job.id = %info.lease.id, error = chain(&*error), "the failed attempt could not be written");
+                tracing::error!(error = chain(&*error), "the failed attempt could not be written");
                 Conclusion::later(info, policy.backoff.cap, failure.attempt, info.meta.snoozes)
             }
         }
@@ -283,7 +285,7 @@ impl Concluder {
             }
             Written::GaveUp => Conclusion::HandBack,
             Written::Refused(error) => {
-                tracing::error!(job.id = %info.lease.id, error = chain(&*error), "the dead letter could not be written; the job comes back");
+                tracing::error!(error = chain(&*error), "the dead letter could not be written; the job comes back");
                 Conclusion::later(info, Duration::from_secs(60), info.meta.attempt, info.meta.snoozes)
             }
         }

@@ -25,8 +25,11 @@ use sqlx::PgPool;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     process::{Child, Command},
+    sync::Semaphore,
+    time::error::Elapsed,
 };
 use tower::Service as _;
+use tracing::Instrument as _;
 
 use super::{
     conclude::{Concluder, Conclusion},
@@ -43,6 +46,8 @@ pub(crate) const CANNOT_BEGIN: i32 = 75;
 const GRACE: Duration = Duration::from_secs(30);
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 const MAX_REPLY_BYTES: u64 = 4096;
+/// Children at once. Each has connections of its own to Postgres, so that a whole worker's worth of suspects must not start together.
+const MAX_CHILDREN: usize = 8;
 
 /// A job on its way into a child.
 #[derive(Debug, Serialize, Deserialize)]
@@ -58,11 +63,12 @@ pub(crate) struct Suspect {
 #[derive(Debug)]
 pub(crate) struct Isolation {
     program: PathBuf,
+    children: Semaphore,
 }
 
 impl Isolation {
     pub(crate) fn new(program: PathBuf) -> Self {
-        Self { program }
+        Self { program, children: Semaphore::new(MAX_CHILDREN) }
     }
 
     /// Runs a suspect in a child.
@@ -72,26 +78,37 @@ impl Isolation {
             "the job was lost with a worker before; it runs in a process of its own"
         );
         metrics::counter!("millrace_isolated_runs_total", "kind" => info.kind.clone()).increment(1);
-        let start = Instant::now();
-        let ended = tokio::select! {
+        let (elapsed, ended) = tokio::select! {
             stop = info.switch.stopped() => return match stop {
                 Stop::Cancelled => Conclusion::Forget,
                 Stop::HandBack => Conclusion::HandBack,
             },
-            ended = tokio::time::timeout(info.timeout + GRACE, self.child(info)) => ended,
+            ended = self.child_in_turn(info) => ended,
         };
         match ended {
             Ok(Ok((status, reply))) if status.success() => {
                 serde_json::from_slice(&reply).unwrap_or(Conclusion::HandBack)
             }
             Ok(Ok((status, _))) if status.code() == Some(CANNOT_BEGIN) => try_again(info),
-            Ok(Ok((status, _))) => concluder.convict(info, describe(status), start.elapsed()).await,
+            Ok(Ok((status, _))) => concluder.convict(info, describe(status), elapsed).await,
             Ok(Err(error)) => {
                 tracing::error!(error = %error, "the process for the job could not be started");
                 try_again(info)
             }
-            Err(_) => concluder.conclude(info, Outcome::TimedOut, start.elapsed()).await,
+            Err(_) => concluder.conclude(info, Outcome::TimedOut, elapsed).await,
         }
+    }
+
+    /// Runs the child when it is its turn. Gives how long it ran and how it ended, or that it took too long.
+    async fn child_in_turn(
+        &self,
+        info: &RunInfo,
+    ) -> (Duration, Result<std::io::Result<(ExitStatus, Vec<u8>)>, Elapsed>) {
+        // An error means that the semaphore is closed, which nobody does.
+        let _turn = self.children.acquire().await;
+        let start = Instant::now();
+        let ended = tokio::time::timeout(info.timeout + GRACE, self.child(info)).await;
+        (start.elapsed(), ended)
     }
 
     async fn child(&self, info: &RunInfo) -> std::io::Result<(ExitStatus, Vec<u8>)> {
@@ -158,9 +175,13 @@ pub(crate) async fn run_suspect(
     };
     let run = Run::new(queue, claimed, begun, None);
     let info = Arc::clone(&run.info);
-    let start = Instant::now();
-    let outcome = outcome_of(handler_stack(service).call(Task::new(run)).await);
-    Some(concluder.conclude(&info, outcome, start.elapsed()).await)
+    let span = info.span();
+    let run = async {
+        let start = Instant::now();
+        let outcome = outcome_of(handler_stack(service).call(Task::new(run)).await);
+        concluder.conclude(&info, outcome, start.elapsed()).await
+    };
+    Some(run.instrument(span).await)
 }
 
 #[cfg(test)]

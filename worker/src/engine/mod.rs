@@ -38,7 +38,7 @@ use apalis_core::{
         service::{IntoWorkerService, WorkerService},
     },
 };
-use millrace_shared::{config::QueueSlots, queue::Queues, signals::Shutdown};
+use millrace_shared::{config::QueueSlots, jobs::QueueName, queue::Queues, signals::Shutdown};
 use sqlx::PgPool;
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -52,7 +52,7 @@ use self::{
     keeper::Keeper,
     reconciler::Reconciler,
     run::{HandlerService, Outcome, Panicked, Run, panicked},
-    settle::{SettleLayer, Settler},
+    settle::{Patience, SettleLayer, Settler},
     wake::Bells,
 };
 use crate::handler::Handlers;
@@ -115,16 +115,21 @@ impl Engine {
         let reconciler = Reconciler { pool: self.pool.clone(), queues: self.queues.clone(), bell: Arc::default() };
         let isolation = Arc::new(Isolation::new(PathBuf::from("/proc/self/exe")));
         let mut monitor = Monitor::new().should_restart(|_, _| true);
+        let patience = Patience { longest: self.lease, give_up: give_up.clone() };
+        let mut slots = Slots(Vec::new());
         for served in &self.serves {
             let layer = SettleLayer {
                 keeper: keeper.clone(),
                 concluder: concluder.clone(),
-                settler: Settler::new(&helpers, &self.queues, served.queue, self.lease),
+                settler: Settler::new(&helpers, &self.queues, served.queue, &patience),
                 isolation: Arc::clone(&isolation),
                 tracker: tracker.clone(),
             };
             let bell = Arc::clone(&bells[&served.queue]);
-            let claimed = self.claim_for(served, (bell, Arc::clone(&reconciler.bell)), &tracker, &shutdown.drain);
+            let queue_slots = Arc::new(Semaphore::new(served.slots.get() as usize));
+            slots.0.push((Arc::clone(&queue_slots), served.slots.get()));
+            let bells = (bell, Arc::clone(&reconciler.bell));
+            let claimed = self.claim_for((served.queue, queue_slots), bells, &tracker, &shutdown.drain);
             let backend = QueueBackend { claimed: Arc::new(Mutex::new(claimed)), layer };
             let service = HandlerService { handlers: Arc::clone(&self.handlers), pool: self.pool.clone() };
             let name = format!("{}/{}", self.worker, served.queue);
@@ -138,7 +143,9 @@ impl Engine {
         helpers.spawn(reconciler.run(shutdown.drain.clone()));
         helpers.spawn(wake::listen(self.queues.clone(), bells, keeper.clone(), end.clone()));
         helpers.spawn(keeper.clone().run(end.clone()));
-        let handed_back = drain_after(monitor, &tracker, &keeper, (shutdown, self.drain_timeout, &give_up)).await;
+        let handed_back = drain_after(monitor, &slots, &keeper, (shutdown, self.drain_timeout, &give_up)).await;
+        tracker.close();
+        tracker.wait().await;
         end.cancel();
         drop(concluder);
         helpers.close();
@@ -149,16 +156,15 @@ impl Engine {
     /// Starts a queue's claimer. Gives the receiving end of what it claims.
     fn claim_for(
         &self,
-        served: &QueueSlots,
+        (queue, slots): (QueueName, Arc<Semaphore>),
         (bell, reconciler): (Arc<Notify>, Arc<Notify>),
         tracker: &TaskTracker,
         drain: &CancellationToken,
     ) -> mpsc::Receiver<Run> {
-        let slots = served.slots.get() as usize;
-        let (sender, receiver) = mpsc::channel(slots);
+        let (sender, receiver) = mpsc::channel(slots.available_permits());
         let claimer = Claimer {
-            queue: served.queue,
-            slots: Arc::new(Semaphore::new(slots)),
+            queue,
+            slots,
             lease: self.lease,
             worker: Arc::clone(&self.worker),
             queues: self.queues.clone(),
@@ -173,38 +179,56 @@ impl Engine {
     }
 }
 
+/// The slots of the queues: whoever gets all of them knows that nothing runs any more.
+struct Slots(Vec<(Arc<Semaphore>, u32)>);
+
+impl Slots {
+    async fn all_free(&self) {
+        for (slots, count) in &self.0 {
+            // An error means that the semaphore is closed, which nobody does.
+            let _ = slots.acquire_many(*count).await;
+        }
+    }
+}
+
 /// Runs the apalis workers until the drain; then waits for the running jobs, and cuts off those that are late.
 async fn drain_after(
     monitor: Monitor,
-    tracker: &TaskTracker,
+    slots: &Slots,
     keeper: &Keeper,
     (shutdown, timeout, give_up): (&Shutdown, Duration, &CancellationToken),
 ) -> usize {
-    // The workers end by themselves: the claimers' channels close with the drain, and each worker runs dry.
-    let mut workers = tokio::spawn(monitor.run());
+    let workers = monitor.context();
+    let mut running = tokio::spawn(monitor.run());
     tokio::select! {
         () = shutdown.drain.cancelled() => {}
-        ended = &mut workers => {
+        ended = &mut running => {
             // Unreachable unless apalis itself gives up; the process then drains as if it had been told to.
-            tracing::error!(ended = ?ended.map(|result| result.map_err(|error| error.to_string())), "the workers ended by themselves");
+            let error = ended.map(|result| result.map_err(|error| error.to_string()));
+            tracing::error!(?error, "the workers ended by themselves");
             shutdown.drain.cancel();
         }
     }
-    tracker.close();
-    let all_ended = async {
-        tracker.wait().await;
-    };
-    tokio::select! {
-        () = all_ended => return 0,
-        () = tokio::time::sleep(timeout) => tracing::warn!("the drain deadline has passed"),
-        () = shutdown.now.cancelled() => {}
-    }
-    let handed_back = keeper.hand_back_all();
-    if tokio::time::timeout(LAST_WRITES, tracker.wait()).await.is_err() {
-        give_up.cancel();
-        if tokio::time::timeout(LAST_WRITES, tracker.wait()).await.is_err() {
-            tracing::error!(jobs = tracker.len(), "jobs could not be handed back in time; their leases will run out");
+    let handed_back = tokio::select! {
+        () = slots.all_free() => 0,
+        () = tokio::time::sleep(timeout) => {
+            tracing::warn!("the drain deadline has passed");
+            keeper.hand_back_all()
         }
+        () = shutdown.now.cancelled() => keeper.hand_back_all(),
+    };
+    if tokio::time::timeout(LAST_WRITES, slots.all_free()).await.is_err() {
+        give_up.cancel();
+        if tokio::time::timeout(LAST_WRITES, slots.all_free()).await.is_err() {
+            tracing::error!("jobs could not be handed back in time; their leases will run out");
+        }
+    }
+    // A worker whose backend has run dry still waits to be told.
+    if let Err(error) = workers.shutdown() {
+        tracing::error!(error = %error, "the workers could not be told to end");
+    }
+    if !running.is_finished() && tokio::time::timeout(LAST_WRITES, running).await.is_err() {
+        tracing::error!("the workers did not end");
     }
     handed_back
 }

@@ -41,6 +41,14 @@ pub(crate) struct RunInfo {
 }
 
 impl RunInfo {
+    /// The span that everything which is logged about the run stands in.
+    pub(crate) fn span(&self) -> tracing::Span {
+        tracing::info_span!(
+            "job", job.id = %self.lease.id, job.kind = self.kind, job.attempt = self.attempt(), org.id = %self.org,
+            trace.parent = self.trace_context
+        )
+    }
+
     /// The attempt that this run is, counted from 1.
     pub(crate) fn attempt(&self) -> u32 {
         self.meta.attempt + 1

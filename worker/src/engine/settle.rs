@@ -18,7 +18,7 @@ use millrace_shared::{
     jobs::QueueName,
     queue::{GiveBack, Lease, MAX_BATCH, Queues},
 };
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::{Layer, Service};
 use tracing::Instrument as _;
 
@@ -47,21 +47,21 @@ impl fmt::Debug for Settler {
 }
 
 impl Settler {
-    pub(crate) fn new(tracker: &TaskTracker, queues: &Queues, queue: QueueName, patience: Duration) -> Self {
-        let (settle, give_back) = (queues.clone(), queues.clone());
+    pub(crate) fn new(tracker: &TaskTracker, queues: &Queues, queue: QueueName, patience: &Patience) -> Self {
+        let (settle, give_back) = ((queues.clone(), patience.clone()), (queues.clone(), patience.clone()));
         let settles = Batcher::new(tracker, MAX_BATCH, move |batch: Vec<(Lease, OrgId)>| {
-            let queues = settle.clone();
+            let (queues, patience) = settle.clone();
             async move {
                 let call = || -> BoxFuture<'_, _> { Box::pin(async { queues.settle(queue, &batch).await.map(drop) }) };
-                persevere(patience, batch.len(), call).await
+                patience.persevere(batch.len(), call).await
             }
         });
         let give_backs = Batcher::new(tracker, MAX_BATCH, move |batch: Vec<GiveBack>| {
-            let queues = give_back.clone();
+            let (queues, patience) = give_back.clone();
             async move {
                 let call =
                     || -> BoxFuture<'_, _> { Box::pin(async { queues.give_back(queue, &batch).await.map(drop) }) };
-                persevere(patience, batch.len(), call).await
+                patience.persevere(batch.len(), call).await
             }
         });
         Self { settles, give_backs }
@@ -84,24 +84,33 @@ impl Settler {
     }
 }
 
-/// Repeats a call while Redis is away, as long as a lease lasts: after that the job comes back by itself.
-async fn persevere<'a>(
-    patience: Duration,
-    count: usize,
-    call: impl Fn() -> BoxFuture<'a, redis::RedisResult<()>> + Send,
-) -> Vec<bool> {
-    let start = Instant::now();
-    let mut wait = Duration::from_millis(50);
-    loop {
-        match call().await {
-            Ok(()) => return vec![true; count],
-            Err(error) if start.elapsed() + wait > patience => {
+/// How long to go on trying while Redis is away.
+#[derive(Clone, Debug)]
+pub(crate) struct Patience {
+    /// As long as a lease lasts: after that the jobs come back by themselves.
+    pub(crate) longest: Duration,
+    /// Cancelled when the worker must go at once.
+    pub(crate) give_up: CancellationToken,
+}
+
+impl Patience {
+    /// Repeats a call until it works. Gives for each of its `count` jobs whether it did.
+    async fn persevere<'a>(
+        &self,
+        count: usize,
+        call: impl Fn() -> BoxFuture<'a, redis::RedisResult<()>> + Send,
+    ) -> Vec<bool> {
+        let start = Instant::now();
+        let mut wait = Duration::from_millis(50);
+        loop {
+            let Err(error) = call().await else { return vec![true; count] };
+            if start.elapsed() + wait > self.longest || self.give_up.is_cancelled() {
                 tracing::warn!(error = %error, jobs = count, "jobs could not be settled; they come back and the ledger will know them");
                 return vec![false; count];
             }
-            Err(_) => tokio::time::sleep(wait).await,
+            self.give_up.run_until_cancelled(tokio::time::sleep(wait)).await;
+            wait = (wait * 2).min(Duration::from_secs(1));
         }
-        wait = (wait * 2).min(Duration::from_secs(1));
     }
 }
 
@@ -146,10 +155,7 @@ where
     fn call(&mut self, mut task: Task<Run>) -> Self::Future {
         let (info, permit) = (Arc::clone(&task.args.info), task.args.permit.take());
         let parts = self.parts.clone();
-        let span = tracing::info_span!(
-            "job", job.id = %info.lease.id, job.kind = info.kind, job.attempt = info.attempt(), org.id = %info.org,
-            trace.parent = info.trace_context
-        );
+        let span = info.span();
         // A suspect's handler never runs in this process; its future is not even made.
         let handler = (info.meta.lost == 0).then(|| self.inner.call(task));
         let run = async move {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use millrace_shared::{
     config::{ExtractConfig, WorkerConfig},
-    db::assets::{self, Chunk, Extraction},
+    db::assets::{self, Chunk, Extraction, Warning},
     ids::AssetId,
     jobs::AssetProcess,
     storage::{ObjectKey, Storage, StorageError},
@@ -15,7 +15,7 @@ use sqlx::PgConnection;
 
 use crate::{
     handler::{Effects, Handler, JobContext, JobError, Write},
-    ingest::{Document, Extractor, IngestLimits},
+    ingest::{Document, Extractor, IngestLimits, WarningCode},
 };
 
 pub(crate) struct AssetHandler {
@@ -112,8 +112,17 @@ fn extraction_of(document: Document) -> Extraction {
             .into_iter()
             .map(|chunk| Chunk { page: chunk.page, start_char: chunk.start, end_char: chunk.end, text: chunk.text })
             .collect(),
-        warnings: document.warnings.into_iter().map(|warning| warning.message).collect(),
+        warnings: document
+            .warnings
+            .into_iter()
+            .map(|warning| Warning { code: name_of(warning.code), page: warning.page, message: warning.message })
+            .collect(),
     }
+}
+
+/// The code as serde spells it.
+fn name_of(code: WarningCode) -> String {
+    serde_json::to_value(code).ok().and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
 /// Cuts a text at these character offsets, in one pass.

@@ -9,7 +9,7 @@ use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
-use rustix::process::{Pid, Resource, Rlimit, Signal, getppid, set_parent_process_death_signal, setrlimit};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getppid, getrlimit, set_parent_process_death_signal, setrlimit};
 use rustix::thread::set_no_new_privs;
 
 use super::chunk::chunk;
@@ -19,7 +19,7 @@ use super::sink::TextSink;
 use super::wire::{ChildSettings, Failure, Outline, Reply, write_reply};
 
 /// The arguments were not those of the parent, or the limits could not be set.
-const EXIT_NOT_CONFINED: u8 = 70;
+pub(super) const EXIT_NOT_CONFINED: u8 = 70;
 /// The answer could not be written: the parent is gone.
 const EXIT_NO_READER: u8 = 71;
 
@@ -75,7 +75,9 @@ fn confine() -> io::Result<ChildSettings> {
         (Resource::Nofile, OPEN_FILES, OPEN_FILES),
         (Resource::Core, 0, 0),
     ] {
-        let limit = Rlimit { current: Some(soft), maximum: Some(hard) };
+        // Where the worker itself was given less, that stays the bound.
+        let allowed = getrlimit(resource).maximum.unwrap_or(u64::MAX);
+        let limit = Rlimit { current: Some(soft.min(allowed)), maximum: Some(hard.min(allowed)) };
         setrlimit(resource, limit)?;
     }
     Ok(settings)

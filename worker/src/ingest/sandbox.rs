@@ -25,6 +25,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use super::child::EXIT_NOT_CONFINED;
 use super::document::Document;
 use super::error::ExtractError;
 use super::limits::IngestLimits;
@@ -64,7 +65,7 @@ impl Extractor {
             biased;
             () = cancel.cancelled() => Err(ExtractError::Cancelled),
             ended = tokio::time::timeout(self.limits.wall_limit, running.exchange(reply_limit(&self.limits))) => {
-                ended.unwrap_or_else(|_| Err(ExtractError::LimitTime {
+                ended.unwrap_or(Err(ExtractError::LimitTime {
                     limit_seconds: self.limits.wall_limit.as_secs(),
                     kind: "elapsed",
                 }))
@@ -125,6 +126,10 @@ impl Extractor {
         let said = |words: &str| String::from_utf8_lossy(stderr).contains(words);
         let Some(signal) = status.signal() else {
             let code = status.code().unwrap_or(-1);
+            if code == i32::from(EXIT_NOT_CONFINED) {
+                let said = String::from_utf8_lossy(stderr).trim().to_owned();
+                return ExtractError::Io(io::Error::other(said));
+            }
             return ExtractError::Crashed { reason: format!("exit code {code}") };
         };
         // The standard library says these before it aborts; the kernel's refusal of memory leaves no other trace.

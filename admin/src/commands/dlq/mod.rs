@@ -5,9 +5,14 @@ mod bulk;
 use anyhow::Result;
 use chrono::Utc;
 use millrace_shared::{
-    db::dead_letters::{self, DeadLetterFilter},
+    db::{
+        Page,
+        dead_letters::{self, DeadLetterFilter},
+        jobs::JobRow,
+    },
     ids::JobId,
-    view::{self, JobView},
+    views::JobView,
+    wire::{self, Job},
 };
 
 use super::{jobs, show};
@@ -38,19 +43,26 @@ impl From<FilterArgs> for DeadLetterFilter {
 
 async fn list(app: &App, filter: FilterArgs, page: &PageArgs) -> Result<()> {
     let mut connection = app.connection().await?;
-    let mut rows = dead_letters::list(&mut connection, &filter.into(), page.before, page.fetch()).await?;
-    let more = page.cut(&mut rows);
-    let jobs = view::jobs(&mut connection, &app.queues, rows).await?;
+    let request = page.request();
+    let limit = u32::from(page.limit) + 1;
+    let rows = dead_letters::list(&mut connection, &filter.into(), page.before, limit).await?;
+    let Page { items, next } = request.page(rows, |row| row.id.0);
+    let jobs = wire::jobs(&mut connection, dead(items)).await?;
     if app.out.json {
         jobs.iter().try_for_each(|job| app.out.document(job))?;
     } else if !jobs.is_empty() {
         app.out.table(&table(&jobs, page.wide))?;
     }
-    jobs::page_note(app, jobs.len(), jobs.last().filter(|_| more).map(|job| job.id), "dead letter");
+    jobs::page_note(app, jobs.len(), next.map(|cursor| JobId(cursor.id())), "dead letter");
     Ok(())
 }
 
-fn table(jobs: &[JobView], wide: bool) -> Table {
+/// Views of what has ended, of which Redis knows nothing.
+fn dead(rows: Vec<JobRow>) -> Vec<JobView> {
+    rows.into_iter().map(JobView::from_ledger).collect()
+}
+
+fn table(jobs: &[Job], wide: bool) -> Table {
     let mut columns = vec![Column::Left("ID"), Column::Left("KIND"), Column::Right("ATTEMPT"), Column::Right("DIED")];
     if wide {
         columns.extend(["QUEUE", "PRIORITY", "ORGANISATION"].map(Column::Left));
@@ -82,6 +94,6 @@ async fn show_one(app: &App, id: JobId) -> Result<()> {
     if rows.is_empty() {
         return Err(Failure::of(Exit::NotFound, format!("there is no dead letter {id}")));
     }
-    let details = view::details(&mut connection, &app.queues, rows).await?;
+    let details = wire::details(&mut connection, dead(rows)).await?;
     details.iter().try_for_each(|detail| show::detail(app.out, detail))
 }

@@ -1,7 +1,9 @@
 -- ARGV: how many, lease in µs, worker, how many expired or due jobs to move at most.
--- Returns {status, now in ms, next event in ms or 0, (id, envelope, meta, lease token) per job}.
+-- Returns {status, now in ms, next event in ms or 0, (id, envelope, meta, lease token) per job}. Whenever there are fewer jobs than
+-- asked for, the queue is marked so that the next change wakes the caller, and the next event says when to ask without being woken.
 -- status: 0 served, 1 paused, 2 the queue's settings are lost (nothing is served until they are restored), 3 at the queue's limit.
-local want, lease, worker, batch = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
+local asked, lease, worker, batch = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
+local want = asked
 
 -- Jobs whose worker let its lease run out go back to the front of their lane, counted as lost.
 local function return_lost()
@@ -16,8 +18,9 @@ local function return_lost()
     if not envelope or meta == 'x' then
       dropped[#dropped + 1] = ids[i]
     else
-      local attempt, lost, snoozes = string.match(meta, '^(%d+),(%d+),(%d+)$')
-      call('HSET', P .. 'meta', ids[i], attempt .. ',' .. int(lost + 1) .. ',' .. snoozes)
+      -- What a later version may add behind is kept.
+      local attempt, lost, rest = string.match(meta, '^(%d+),(%d+)(.*)$')
+      call('HSET', P .. 'meta', ids[i], (attempt or '0') .. ',' .. int((lost or 0) + 1) .. (rest or ',0'))
       add(ready, lane_of(envelope), ids[i])
     end
   end
@@ -39,8 +42,9 @@ local function promote_due()
   make_ready(ready, 'RPUSH')
 end
 
-local function next_event()
-  local due = call('ZRANGE', P .. 'delayed', 0, 0, 'WITHSCORES')[2]
+-- Nothing comes due while nothing is served: a worker that was told so would ask again and again.
+local function next_event(serving)
+  local due = serving and call('ZRANGE', P .. 'delayed', 0, 0, 'WITHSCORES')[2]
   local expiry = call('ZRANGE', P .. 'leases', 0, 0, 'WITHSCORES')[2]
   local at = due and tonumber(due)
   if expiry then
@@ -67,17 +71,18 @@ else
 end
 if status ~= 0 then
   call('HSET', P .. 'ctl', 'idle', 1)
-  return { status, int(now), next_event() }
+  return { status, int(now), next_event(status == 3) }
 end
 
-local ids, lanes, taking = {}, {}, {}
-local probes = 2 * want + 64
+local ids, lanes, parked, taking = {}, {}, {}, {}
+-- How many organisations are looked at, and how many jobs taken, at most: cancelled ones are taken and not served.
+local probes, most = 2 * want + 64, 2 * want + 256
 
-local function room_of(org, asked)
-  if not ctl[4] then return asked end
+local function room_of(org, count)
+  if not ctl[4] then return count end
   local limit = tonumber(call('HGET', P .. 'org_limits', org) or ctl[4])
   local running = tonumber(call('HGET', P .. 'running', org) or '0') + (taking[org] or 0)
-  return math.min(asked, limit - running)
+  return math.min(count, limit - running)
 end
 
 -- Serves up to `count` jobs of one priority: the organisations with the least virtual time first, each an equal share.
@@ -91,12 +96,11 @@ local function serve(prio, count)
     for i = 1, #heads, 2 do
       probes = probes - 1
       local org, lane = heads[i], prio .. heads[i]
-      local asked = math.min(share, count - taken)
-      if asked <= 0 then break end
-      local room = room_of(org, asked)
+      if taken >= count then break end
+      local room = room_of(org, math.min(share, count - taken))
       if room <= 0 then
-        call('ZREM', ring, org)
-        call('SADD', P .. 'parked:' .. prio, org)
+        park(lane, heads[i + 1])
+        parked[#parked + 1] = lane
       else
         local got = call('LPOP', ready_key(lane), room)
         if got then
@@ -120,31 +124,28 @@ end
 -- Strict order would starve the lower levels: one claim in eight serves `low` first, another one `normal`, with a quarter of its jobs.
 local turn = call('HINCRBY', P .. 'ctl', 'turn', 1) % 8
 local first = turn == 0 and 3 or turn == 4 and 2 or nil
-if first then want = want - serve(first, math.ceil(want / 4)) end
-for prio = 0, 3 do
-  if want <= 0 then break end
-  want = want - serve(prio, want)
-end
-if want > 0 then call('HSET', P .. 'ctl', 'idle', 1) end
 
 local reply = { 0, int(now), '0' }
-if #ids > 0 then
-  local envelopes = call('HMGET', P .. 'job', unpack(ids))
-  local metas = call('HMGET', P .. 'meta', unpack(ids))
+local token, expiry = int(now_us), int(now_us + lease)
+
+-- Leases the jobs taken after the first `done` ones. Gives how many were cancelled; those leave their room to others.
+local function lease_out(done)
+  local envelopes = call('HMGET', P .. 'job', unpack(ids, done + 1))
+  local metas = call('HMGET', P .. 'meta', unpack(ids, done + 1))
   local leases, live, dropped, counts = {}, {}, {}, {}
-  local token, expiry = int(now_us), int(now_us + lease)
-  for i = 1, #ids do
+  for i = 1, #ids - done do
+    local id, org = ids[done + i], org_of(lanes[done + i])
+    taking[org] = taking[org] - 1
     if not envelopes[i] or metas[i] == 'x' then
-      dropped[#dropped + 1] = ids[i]
+      dropped[#dropped + 1] = id
     else
       leases[#leases + 1] = expiry
-      leases[#leases + 1] = ids[i]
-      live[#live + 1] = ids[i]
+      leases[#leases + 1] = id
+      live[#live + 1] = id
       live[#live + 1] = token .. ' ' .. worker
-      local org = org_of(lanes[i])
       counts[org] = (counts[org] or 0) + 1
       local at = #reply
-      reply[at + 1], reply[at + 2], reply[at + 3], reply[at + 4] = ids[i], envelopes[i], metas[i] or '', token
+      reply[at + 1], reply[at + 2], reply[at + 3], reply[at + 4] = id, envelopes[i], metas[i] or '', token
     end
   end
   forget(dropped)
@@ -153,6 +154,31 @@ if #ids > 0 then
     call('HSET', P .. 'live', unpack(live))
     for org, count in pairs(counts) do call('HINCRBY', P .. 'running', org, count) end
   end
+  return #dropped
 end
-if want > 0 then reply[3] = next_event() end
+
+local dropped
+repeat
+  local done = #ids
+  if first then want = want - serve(first, math.ceil(want / 4)) end
+  for prio = 0, 3 do
+    if want <= 0 then break end
+    want = want - serve(prio, want)
+  end
+  dropped = #ids > done and lease_out(done) or 0
+  want = want + dropped
+  if dropped > 0 then
+    -- Cancelled jobs may have filled up an organisation's room, and nothing that runs would bring it back.
+    for i = 1, #parked do
+      if room_of(org_of(parked[i]), 1) > 0 then unpark(parked[i]) end
+    end
+    parked = {}
+  end
+until dropped == 0 or probes <= 0 or #ids >= most
+
+if (#reply - 3) / 4 < asked then
+  call('HSET', P .. 'ctl', 'idle', 1)
+  local unfinished = want > 0 and (probes <= 0 or dropped > 0)
+  reply[3] = unfinished and int(now) or next_event(true)
+end
 return reply

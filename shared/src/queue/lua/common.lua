@@ -18,10 +18,25 @@ local function wake()
   if call('HDEL', P .. 'ctl', 'idle') == 1 then call('PUBLISH', P .. 'wake', 'w') end
 end
 
--- Puts an organisation into the ring of a priority, no earlier than the ring's clock, so that idleness earns no credit.
-local function join_ring(lane)
-  local v = call('HGET', P .. 'ctl', 'v' .. prio_of(lane)) or '0'
-  call('ZADD', P .. 'ring:' .. prio_of(lane), 'GT', v, org_of(lane))
+-- Puts an organisation into the ring of a priority: no earlier than the ring's clock, so that idleness earns no credit, and no
+-- earlier than its own virtual time where that is known, so that waiting for a slot forgives no debt.
+local function join_ring(lane, own)
+  local ring = P .. 'ring:' .. prio_of(lane)
+  local v = call('HGET', P .. 'ctl', 'v' .. prio_of(lane)) or call('ZRANGE', ring, 0, 0, 'WITHSCORES')[2] or '0'
+  call('ZADD', ring, 'GT', int(math.max(tonumber(v), tonumber(own or '0'))), org_of(lane))
+end
+
+-- Takes an organisation that is at its limit out of a ring, and lets it join again.
+local function park(lane, own)
+  call('ZREM', P .. 'ring:' .. prio_of(lane), org_of(lane))
+  call('ZADD', P .. 'parked:' .. prio_of(lane), own, org_of(lane))
+end
+local function unpark(lane)
+  local parked = P .. 'parked:' .. prio_of(lane)
+  local own = call('ZSCORE', parked, org_of(lane))
+  if not own then return end
+  call('ZREM', parked, org_of(lane))
+  join_ring(lane, own)
 end
 
 -- Collects members by key, in order of first appearance.
@@ -35,11 +50,14 @@ local function add(groups, key, member)
   group[#group + 1] = member
 end
 
--- Appends (or with LPUSH: puts in front) grouped ids to their lanes' ready lists.
+-- Appends (or with LPUSH: puts in front, in the order given) grouped ids to their lanes' ready lists.
 local function make_ready(groups, how)
   for i = 1, #groups do
     local lane = groups[i]
     local ids = groups[lane]
+    if how == 'LPUSH' then
+      for j = 1, math.floor(#ids / 2) do ids[j], ids[#ids + 1 - j] = ids[#ids + 1 - j], ids[j] end
+    end
     local length = call(how, ready_key(lane), unpack(ids))
     call('HINCRBY', P .. 'depth', prio_of(lane), #ids)
     if length == #ids then join_ring(lane) end
@@ -54,19 +72,20 @@ local function release(groups)
     local org = groups[i]
     if call('HINCRBY', P .. 'running', org, -#groups[org]) <= 0 then call('HDEL', P .. 'running', org) end
     if limits[2] then
-      for prio = 0, 3 do
-        if call('SREM', P .. 'parked:' .. prio, org) == 1 then join_ring(prio .. org) end
-      end
+      for prio = 0, 3 do unpark(prio .. org) end
     end
   end
   if limits[1] or limits[2] then wake() end
 end
 
--- Whose lease the caller still holds: parallel to `ids`, true or false.
+-- Whose lease the caller still holds: parallel to `ids`, true or false. A lease given twice is held once.
 local function held(ids, tokens)
   local live = call('HMGET', P .. 'live', unpack(ids))
-  local result = {}
-  for i = 1, #ids do result[i] = live[i] and string.match(live[i], '^%d+') == tokens[i] end
+  local result, seen = {}, {}
+  for i = 1, #ids do
+    result[i] = not seen[ids[i]] and live[i] and string.match(live[i], '^%d+') == tokens[i]
+    seen[ids[i]] = seen[ids[i]] or result[i]
+  end
   return result
 end
 

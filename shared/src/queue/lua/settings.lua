@@ -1,4 +1,5 @@
--- ARGV: epoch, paused ('1' or ''), limit or '', organisations' limit or ''. The ledger's settings of this queue, brought to Redis.
+-- ARGV: epoch, paused ('1' or ''), limit or '', organisations' limit or '', how many
+-- parked organisations of a priority to bring back. The ledger's settings of this queue, brought to Redis.
 -- The epoch is kept where there is one: it marks the data as whole, and its loss tells that Redis lost its data.
 -- Returns how many parked organisations are left to bring back by another call.
 local function set(field, value)
@@ -10,9 +11,9 @@ set('org_limit', ARGV[4])
 call('HSETNX', P .. 'ctl', 'epoch', ARGV[1])
 local left = 0
 for prio = 0, 3 do
-  local orgs = call('SPOP', P .. 'parked:' .. prio, 200)
-  for i = 1, #orgs do join_ring(prio .. orgs[i]) end
-  left = left + call('SCARD', P .. 'parked:' .. prio)
+  local orgs = call('ZPOPMIN', P .. 'parked:' .. prio, ARGV[5])
+  for i = 1, #orgs, 2 do join_ring(prio .. orgs[i], orgs[i + 1]) end
+  left = left + call('ZCARD', P .. 'parked:' .. prio)
 end
 wake()
 return left

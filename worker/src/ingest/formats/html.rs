@@ -368,8 +368,8 @@ mod tests {
     }
 
     #[test]
-    fn a_million_open_elements_are_no_problem() {
-        let html = "<div><ul><li><table><tr><td>".repeat(200_000) + "deep";
+    fn many_open_elements_are_no_problem() {
+        let html = "<div><ul><li><table><tr><td>".repeat(30_000) + "deep";
         assert!(text_of(&html).ends_with("deep"));
     }
 }

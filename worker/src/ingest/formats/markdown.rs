@@ -3,7 +3,7 @@
 //! Marks go, structure stays: headings and paragraphs part by blank lines, list items keep a dash or their number, code
 //! keeps its lines, table rows become lines with tabs. HTML within goes through the HTML reader.
 
-use pulldown_cmark::{CodeBlockKind, Event, HeadingLevel, MetadataBlockKind, Options, Parser, Tag, TagEnd};
+use pulldown_cmark::{Event, HeadingLevel, MetadataBlockKind, Options, Parser, Tag, TagEnd};
 
 use super::{Input, html, text};
 use crate::ingest::limits::IngestLimits;
@@ -35,7 +35,8 @@ struct Writer<'a> {
     heading: Option<String>,
     first_heading: Option<String>,
     metadata: Option<String>,
-    in_code: bool,
+    /// A footnote's name was just written: its first paragraph stands behind it.
+    after_note_name: bool,
     cell: usize,
     html: String,
 }
@@ -48,7 +49,7 @@ impl<'a> Writer<'a> {
             heading: None,
             first_heading: None,
             metadata: None,
-            in_code: false,
+            after_note_name: false,
             cell: 0,
             html: String::new(),
         }
@@ -97,6 +98,7 @@ impl<'a> Writer<'a> {
 
     fn start(&mut self, tag: Tag<'_>) -> Result<(), Failure> {
         match tag {
+            Tag::Paragraph if std::mem::take(&mut self.after_note_name) => {}
             Tag::Paragraph if self.lists.is_empty() => self.sink.paragraph_break(),
             // The dash or number stands before an item's first paragraph.
             Tag::Paragraph => {}
@@ -106,11 +108,7 @@ impl<'a> Writer<'a> {
                     self.heading = Some(String::new());
                 }
             }
-            Tag::CodeBlock(kind) => {
-                self.in_code = true;
-                self.sink.paragraph_break();
-                debug_assert!(matches!(kind, CodeBlockKind::Fenced(_) | CodeBlockKind::Indented));
-            }
+            Tag::CodeBlock(_) => self.sink.paragraph_break(),
             Tag::List(first) => {
                 if self.lists.is_empty() {
                     self.sink.paragraph_break();
@@ -120,6 +118,7 @@ impl<'a> Writer<'a> {
             Tag::Item => return self.item(),
             Tag::FootnoteDefinition(name) => {
                 self.sink.paragraph_break();
+                self.after_note_name = true;
                 return self.sink.text(&format!("[{name}] "));
             }
             Tag::Table(_) | Tag::BlockQuote(_) => self.sink.paragraph_break(),
@@ -165,10 +164,7 @@ impl<'a> Writer<'a> {
                     self.first_heading = Some(heading);
                 }
             }
-            TagEnd::CodeBlock => {
-                self.in_code = false;
-                self.sink.paragraph_break();
-            }
+            TagEnd::CodeBlock => self.sink.paragraph_break(),
             TagEnd::List(_) => {
                 self.lists.pop();
                 if self.lists.is_empty() {

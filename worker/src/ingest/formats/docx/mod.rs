@@ -5,6 +5,7 @@
 //! accepted. Memory does not grow with the document but for its text.
 
 mod body;
+mod flow;
 mod numbering;
 mod package;
 
@@ -152,7 +153,8 @@ fn write_notes(
                 sink.text(&format!("[{number}] "))?;
             }
             for line in lines {
-                sink.text(&line)?;
+                // The mark is often parted from the note by a tab.
+                sink.text(line.trim())?;
                 sink.line_break();
             }
         }

@@ -206,9 +206,9 @@ mod tests {
     #[test]
     fn numbers_and_latin_words_keep_their_order_within_hebrew() {
         // On paper, from the left: "Millrace 42" stands left of the Hebrew words.
-        let paper = format!("Millrace 42 {}", reversed("התקן את"));
+        let paper = format!("Millrace 42 {}", reversed("התקינו היום את"));
         let ordered = in_reading_order(&[line(drawn(&paper))]);
-        assert_eq!(ordered[0].text, "התקן את Millrace 42");
+        assert_eq!(ordered[0].text, "התקינו היום את Millrace 42");
     }
 
     #[test]

@@ -83,7 +83,9 @@ fn starts_paragraph(previous: &Line, line: &Line, usual: Option<f64>) -> bool {
     };
     let ratio = previous.size / line.size.max(f64::EPSILON);
     let other_size = !(1.0 / PARAGRAPH_SIZE..=PARAGRAPH_SIZE).contains(&ratio);
-    let far = usual.is_some_and(|usual| distance > usual * PARAGRAPH_DISTANCE);
+    // Large letters stand further apart by nature.
+    let far =
+        distance > line.size * PARAGRAPH_DISTANCE && usual.is_some_and(|usual| distance > usual * PARAGRAPH_DISTANCE);
     far || (other_size && distance > 0.8 * line.size)
 }
 

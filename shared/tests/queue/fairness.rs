@@ -1,0 +1,166 @@
+//! Whose turn it is: priorities, and organisations within one.
+
+use std::collections::HashMap;
+
+use millrace_shared::{
+    ids::OrgId,
+    jobs::Priority,
+    queue::{QueueJob, Settings},
+};
+
+use crate::support::*;
+
+#[tokio::test]
+async fn the_more_urgent_is_served_first() {
+    let rig = Rig::start().await;
+    let org = OrgId::new();
+    let jobs: Vec<QueueJob> = Priority::ALL.iter().rev().map(|priority| job(org, *priority)).collect();
+    rig.push(&jobs).await;
+    let served: Vec<Priority> = rig.claim(4).await.iter().map(|job| job.priority).collect();
+    assert_eq!(served, Priority::ALL);
+}
+
+#[tokio::test]
+async fn one_claim_in_eight_serves_low_and_another_one_normal_under_a_flood_of_critical_jobs() {
+    let rig = Rig::start().await;
+    let org = OrgId::new();
+    let flood: Vec<QueueJob> = (0..200).map(|_| job(org, Priority::Critical)).collect();
+    let rest: Vec<QueueJob> =
+        (0..20).flat_map(|_| [job(org, Priority::Low), job(OrgId::new(), Priority::Normal)]).collect();
+    rig.push(&[flood, rest].concat()).await;
+    for round in 0..10 {
+        let mut served: HashMap<Priority, usize> = HashMap::new();
+        for _ in 0..8 {
+            *served.entry(rig.claim(1).await[0].priority).or_default() += 1;
+        }
+        let expected = HashMap::from([(Priority::Critical, 6), (Priority::Normal, 1), (Priority::Low, 1)]);
+        assert_eq!(served, expected, "round {round}");
+    }
+}
+
+#[tokio::test]
+async fn a_large_claim_that_serves_low_first_gives_it_a_quarter() {
+    let rig = Rig::start().await;
+    let org = OrgId::new();
+    let jobs: Vec<QueueJob> = (0..400).flat_map(|_| [job(org, Priority::Low), job(org, Priority::Critical)]).collect();
+    rig.push(&jobs).await;
+    let mut low = Vec::new();
+    for _ in 0..8 {
+        let claimed = rig.claim(40).await;
+        low.push(claimed.iter().filter(|job| job.priority == Priority::Low).count());
+    }
+    low.sort_unstable();
+    assert_eq!(low, [0, 0, 0, 0, 0, 0, 0, 10]);
+}
+
+/// One organisation with 1,000 jobs, then twenty with one each.
+async fn flood_and_twenty() -> (Rig, OrgId) {
+    let rig = Rig::start().await;
+    let flood = OrgId::new();
+    rig.push(&normal(flood, 1_000)).await;
+    let others: Vec<QueueJob> = (0..20).map(|_| job(OrgId::new(), Priority::Normal)).collect();
+    rig.push(&others).await;
+    (rig, flood)
+}
+
+#[tokio::test]
+async fn twenty_single_jobs_are_served_before_a_flood_job_by_job() {
+    let (rig, flood) = flood_and_twenty().await;
+    let mut others = 0;
+    for _ in 0..21 {
+        others += rig.claim(1).await.iter().filter(|job| job.org != flood).count();
+    }
+    assert_eq!(others, 20);
+}
+
+#[tokio::test]
+async fn twenty_single_jobs_are_in_the_first_large_claim_beside_a_flood() {
+    let (rig, flood) = flood_and_twenty().await;
+    let claimed = rig.claim(50).await;
+    assert_eq!(claimed.iter().filter(|job| job.org != flood).count(), 20);
+    assert_eq!(claimed.len(), 50, "and the flood fills the rest");
+}
+
+#[tokio::test]
+async fn who_comes_late_earns_no_credit_and_does_not_stand_behind_the_flood() {
+    for want in [1, 10] {
+        let rig = Rig::start().await;
+        let (flood, late) = (OrgId::new(), OrgId::new());
+        rig.push(&normal(flood, 1_000)).await;
+        for _ in 0..500 / want {
+            rig.claim(want).await;
+        }
+        rig.push(&normal(late, 200)).await;
+        let mut served = 0;
+        for _ in 0..100 / want {
+            served += rig.claim(want).await.iter().filter(|job| job.org == late).count();
+        }
+        assert!((40..=60).contains(&served), "{served} of 100 claims of {want} went to the late one");
+    }
+}
+
+#[tokio::test]
+async fn idleness_earns_no_credit() {
+    let rig = Rig::start().await;
+    let (flood, idle) = (OrgId::new(), OrgId::new());
+    rig.push(&[normal(idle, 1), normal(flood, 1_000)].concat()).await;
+    for _ in 0..300 {
+        rig.claim(1).await;
+    }
+    rig.push(&normal(idle, 100)).await;
+    let mut served = 0;
+    for _ in 0..40 {
+        served += rig.claim(1).await.iter().filter(|job| job.org == idle).count();
+    }
+    assert!((19..=21).contains(&served), "{served} of 40");
+}
+
+#[tokio::test]
+async fn a_thousand_organisations_get_one_job_each_before_any_gets_a_second() {
+    let rig = Rig::start().await;
+    let orgs: Vec<OrgId> = (0..1_000).map(|_| OrgId::new()).collect();
+    let jobs: Vec<QueueJob> = orgs.iter().flat_map(|org| normal(*org, 3)).collect();
+    rig.push(&jobs).await;
+    for round in 1..=3 {
+        let mut served: HashMap<OrgId, usize> = HashMap::new();
+        let mut count = 0;
+        while count < 1_000 {
+            let claimed = rig.claim(50).await;
+            count += claimed.len();
+            for job in claimed {
+                *served.entry(job.org).or_default() += 1;
+            }
+        }
+        assert_eq!(served.len(), 1_000, "round {round}");
+    }
+}
+
+/// A limit takes an organisation out of the ring and lets it in again when one of its jobs ends: not before its turn.
+#[tokio::test]
+async fn an_organisation_at_its_limit_does_not_get_more_than_its_share() {
+    let rig = Rig::start().await;
+    rig.settings(Settings { org_concurrency: Some(12), ..Settings::default() }).await;
+    let orgs: Vec<OrgId> = (0..6).map(|_| OrgId::new()).collect();
+    rig.push(&normal(orgs[0], 1_000)).await;
+    let mut running = rig.claim(20).await;
+    assert_eq!(running.len(), 12, "its limit");
+    for org in &orgs[1..] {
+        rig.push(&normal(*org, 1_000)).await;
+    }
+    running.extend(rig.claim(8).await);
+    let mut served: HashMap<OrgId, usize> = HashMap::new();
+    for _ in 0..120 {
+        // Its jobs are quick and theirs are slow.
+        running.sort_by_key(|job| job.org != orgs[0]);
+        let rest = running.split_off(10);
+        rig.settle(&running).await;
+        running = rest;
+        let claimed = rig.claim(10).await;
+        for job in &claimed {
+            *served.entry(job.org).or_default() += 1;
+        }
+        running.extend(claimed);
+    }
+    let share = |org: &OrgId| served.get(org).copied().unwrap_or_default();
+    assert!(share(&orgs[0]) <= 220, "a sixth of 1,200 is 200: {:?}", orgs.iter().map(share).collect::<Vec<_>>());
+}

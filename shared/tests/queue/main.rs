@@ -1,0 +1,14 @@
+//! The queue protocol against a real Redis.
+//!
+//! One program and not one a file, because each would link the whole crate again. Every test has a Redis of its own.
+
+mod support;
+
+mod cancel;
+mod fairness;
+mod leases;
+mod limits;
+mod model;
+mod push;
+mod view;
+mod wake;
