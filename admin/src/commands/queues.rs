@@ -22,7 +22,11 @@ use crate::{
 pub async fn run(app: &App, args: QueuesArgs) -> Result<()> {
     match (args.command, args.watch) {
         (None, None) => show(app).await,
-        (None, Some(every)) => watch(app, every).await,
+        (None, Some(every)) => tokio::select! {
+            // Listens all the time: an interrupt in the middle of a frame counts, too.
+            interrupted = tokio::signal::ctrl_c() => Ok(interrupted?),
+            ended = watch(app, every) => ended,
+        },
         (Some(QueuesCommand::Pause { queue }), _) => change(app, queue, |settings| settings.paused = true).await,
         (Some(QueuesCommand::Resume { queue }), _) => change(app, queue, |settings| settings.paused = false).await,
         (Some(QueuesCommand::Limit { queue, concurrency, org_concurrency }), _) => {
@@ -59,17 +63,14 @@ async fn show(app: &App) -> Result<()> {
     frame(&queues).iter().try_for_each(|line| app.out.line(line))
 }
 
-/// Shows the queues until it is interrupted: in place on a terminal, one frame after another elsewhere.
+/// Shows the queues again and again: in place on a terminal, one frame after another elsewhere.
 async fn watch(app: &App, every: Duration) -> Result<()> {
     let mut ticks = tokio::time::interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let terminal = Some(Term::buffered_stdout()).filter(|_| std::io::stdout().is_terminal() && !app.out.json);
     let mut drawn = 0;
     loop {
-        tokio::select! {
-            _ = ticks.tick() => {}
-            _ = tokio::signal::ctrl_c() => return Ok(()),
-        }
+        ticks.tick().await;
         let lines = match queues(app).await {
             Ok(queues) if app.out.json => {
                 queues.iter().try_for_each(|queue| app.out.document(queue))?;

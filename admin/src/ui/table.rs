@@ -159,9 +159,9 @@ mod tests {
         assert_eq!(
             table().lines_for(None, false),
             [
-                "ID         READY  ERROR",
-                "a-long-id      7  an error that tells more than there is room for",
-                "b         12,345  –",
+                "ID          READY  ERROR",
+                "a-long-id       7  an error that tells more than there is room for",
+                "b          12,345  –",
             ]
         );
     }
@@ -169,7 +169,7 @@ mod tests {
     #[test]
     fn a_terminal_cuts_only_the_column_that_gives_way() {
         let lines = table().lines_for(Some(40), false);
-        assert_eq!(lines[1], "a-long-id      7  an error that tells m…");
+        assert_eq!(lines[1], "a-long-id       7  an error that tells …");
         assert!(lines.iter().all(|line| measure_text_width(line) <= 40));
     }
 
