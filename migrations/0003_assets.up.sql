@@ -17,7 +17,8 @@ CREATE TABLE assets (
     pages         integer     CHECK (pages >= 0),
     words         bigint      CHECK (words >= 0),
     chunks        integer     CHECK (chunks >= 0),
-    warnings      text[]      NOT NULL DEFAULT '{}',
+    -- What a reader of the text should know: objects of code, page and message.
+    warnings      jsonb       NOT NULL DEFAULT '[]',
     error_code    text,
     error_message text,
     created_at    timestamptz NOT NULL DEFAULT now(),
@@ -31,7 +32,7 @@ CREATE TABLE assets (
     CONSTRAINT assets_org_sha256 UNIQUE (org_id, sha256)
 );
 
--- Text by page, from 1. Offsets of chunks count characters within it.
+-- Text by page, from 1: the pages joined are the whole text. Offsets of chunks count characters of the whole text.
 CREATE TABLE asset_texts (
     org_id   uuid    NOT NULL,
     asset_id uuid    NOT NULL,

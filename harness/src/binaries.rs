@@ -18,7 +18,11 @@ use crate::{
 };
 
 /// The environment variable with the directory of binaries that are known to be fresh.
-const BIN_DIR: &str = "MILLRACE_BIN_DIR";
+const BIN_DIR: &str = "MILLRACE_TEST_BIN_DIR";
+
+/// How the variables begin that cargo sets for a program it runs.
+const ABOUT_THE_CALLER: [&str; 5] =
+    ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_NAME", "CARGO_PRIMARY_PACKAGE"];
 
 /// How binaries are built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,15 +49,16 @@ pub struct Binaries {
 }
 
 impl Binaries {
-    /// Builds the three with cargo, whose progress goes to standard error.
+    /// Builds them with cargo, whose progress goes to standard error. All binaries of the workspace are built together, as a
+    /// test run does it: a choice of packages has other features of its dependencies, and would compile these once more.
     ///
     /// # Errors
     /// When they do not build.
     pub async fn build(profile: Profile) -> Result<Self> {
-        Self::build_with(profile, &["-p", "millrace-api", "-p", "millrace-worker", "-p", "millrace-admin"]).await
+        Self::build_with(profile, &["--workspace", "--bins"]).await
     }
 
-    /// Builds the whole workspace, tests included: what a test run needs, with the same features for all.
+    /// Builds what a test run needs, tests included.
     ///
     /// # Errors
     /// When it does not build.
@@ -61,7 +66,7 @@ impl Binaries {
         Self::build_with(profile, &["--workspace", "--bins", "--tests", "--examples"]).await
     }
 
-    /// The ones to test: those in `MILLRACE_BIN_DIR`, else built now, once for all tests of a run.
+    /// The ones to test: those in `MILLRACE_TEST_BIN_DIR`, else built now, once for all tests of a run.
     ///
     /// # Errors
     /// When they are missing or do not build.
@@ -166,25 +171,37 @@ impl Binaries {
     }
 
     async fn build_with(profile: Profile, what: &[&str]) -> Result<Self> {
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let mut command = Command::new(cargo);
-        command.current_dir(workspace_root()).args(["build", "--message-format", "json-render-diagnostics"]).args(what);
+        let mut command = cargo();
+        command.args(["build", "--message-format", "json-render-diagnostics"]).args(what);
         if profile == Profile::Release {
             command.arg("--release");
         }
-        let output = command
-            .stdin(Stdio::null())
-            .stderr(Stdio::inherit())
-            .kill_on_drop(true)
-            .output()
-            .await
-            .context("cannot run cargo")?;
+        // Not `Command::output`, which would capture cargo's progress and complaints as well.
+        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true).spawn();
+        let output = child.context("cannot run cargo")?.wait_with_output().await.context("cannot wait for cargo")?;
         ensure!(output.status.success(), "`cargo build {}` failed ({})", what.join(" "), output.status);
         let messages = String::from_utf8_lossy(&output.stdout);
         let api = messages.lines().find_map(executable_of_api).context("cargo has not built millrace-api")?;
         let dir = api.parent().context("millrace-api lies in no directory")?;
         Ok(Self { dir: dir.to_owned() })
     }
+}
+
+/// A call of cargo in the workspace, as if from a shell.
+///
+/// A program that cargo has started sees variables about its own package. Build scripts see them too, if they are passed on,
+/// and some ask to be run again when they change (ring's does): then calls from here and calls from a shell would compile half
+/// of the dependencies in turns.
+#[must_use]
+pub fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for (name, _) in std::env::vars_os() {
+        if ABOUT_THE_CALLER.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
+            command.env_remove(name);
+        }
+    }
+    command.current_dir(workspace_root());
+    command
 }
 
 /// The path of the API's binary, if `line` is cargo's message that it is built.

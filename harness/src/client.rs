@@ -56,6 +56,9 @@ impl Client {
             .connect_timeout(Duration::from_secs(5))
             .timeout(TIMEOUT)
             .no_proxy()
+            // A kept connection may be closed by a restart of the API just as it is used again: a failure of the client's, not
+            // of what is tested. It would also have to be waited for in a drain.
+            .pool_max_idle_per_host(0)
             .build()
             .context("cannot build an HTTP client")?;
         Ok(Self { http, base: base.trim_end_matches('/').to_owned(), key: None })

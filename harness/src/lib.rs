@@ -24,9 +24,9 @@ mod servers;
 mod service;
 mod stack;
 
-pub use binaries::{Binaries, Profile};
+pub use binaries::{Binaries, Profile, cargo};
 pub use client::{Client, Reply};
-pub use place::{target_dir, workspace_root};
+pub use place::{file_url, target_dir, workspace_root};
 pub use postgres::{PostgresOptions, PostgresServer, TEST_POSTGRES, TEST_TEMPLATE};
 pub use process::{Process, Signal};
 pub use programs::{Install, Program, Search};

@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use url::Url;
 
 /// The root of the workspace that this crate was built from.
 #[must_use]
@@ -26,6 +27,17 @@ pub fn target_dir() -> PathBuf {
     match std::env::var_os("CARGO_TARGET_DIR") {
         Some(dir) => workspace_root().join(dir),
         None => workspace_root().join("target"),
+    }
+}
+
+/// The `file://` URL of an absolute path, with whatever needs it escaped.
+///
+/// # Errors
+/// When the path is not absolute.
+pub fn file_url(path: &Path) -> Result<String> {
+    match Url::from_file_path(path) {
+        Ok(url) => Ok(url.into()),
+        Err(()) => bail!("{} is not an absolute path", path.display()),
     }
 }
 

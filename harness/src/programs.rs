@@ -84,9 +84,9 @@ impl Search {
         if self.missing(programs).is_empty() {
             return Ok(());
         }
-        if self.install == Install::WhereRoot && rustix::process::geteuid().is_root() && self.file("apt-get").is_some()
-        {
-            self.install(programs).await?;
+        let may_install = self.install == Install::WhereRoot && rustix::process::geteuid().is_root();
+        if let Some(apt_get) = self.file("apt-get").filter(|_| may_install) {
+            self.install(programs, &apt_get).await?;
         }
         let missing = self.missing(programs);
         if missing.is_empty() {
@@ -127,7 +127,7 @@ impl Search {
         self.path.iter().map(|dir| dir.join(name)).find(|file| file.is_file())
     }
 
-    async fn install(&self, programs: &[Program]) -> Result<()> {
+    async fn install(&self, programs: &[Program], apt_get: &Path) -> Result<()> {
         // Two runs on a fresh machine: the second waits, and then finds what the first has installed.
         let lock = env::temp_dir().join("millrace-install.lock");
         let lock =
@@ -138,17 +138,17 @@ impl Search {
         }
         let packages: Vec<&str> = missing.iter().map(|program| program.debian_package()).collect();
         eprintln!("installing {} with apt-get (missing on this machine)", packages.join(" and "));
-        apt_get(&["update"]).await?;
+        run(apt_get, &["update"]).await?;
         let mut arguments = vec!["install", "--yes", "--no-install-recommends"];
         arguments.extend(&packages);
-        apt_get(&arguments).await?;
+        run(apt_get, &arguments).await?;
         drop(lock);
         Ok(())
     }
 }
 
-async fn apt_get(arguments: &[&str]) -> Result<()> {
-    let output = Command::new("apt-get")
+async fn run(apt_get: &Path, arguments: &[&str]) -> Result<()> {
+    let output = Command::new(apt_get)
         .args(["--quiet", "--option", "DPkg::Lock::Timeout=300"])
         .args(arguments)
         .env("DEBIAN_FRONTEND", "noninteractive")
@@ -261,5 +261,32 @@ mod tests {
         assert!(search.postgres_bin().await.is_err());
         fs::write(dir.path().join("initdb"), "").unwrap();
         assert_eq!(search.postgres_bin().await.unwrap(), dir.path().canonicalize().unwrap());
+    }
+
+    /// The real apt-get would need a machine to spoil; what is asked of it is what matters here.
+    #[tokio::test]
+    async fn root_gets_what_is_missing_and_nothing_else_installed() {
+        use std::os::unix::fs::PermissionsExt;
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("valkey-server"), "").unwrap();
+        let apt_get = dir.path().join("apt-get");
+        let script = "#!/bin/sh\ncd \"$(dirname \"$0\")\" && echo \"$@\" >> asked && touch postgres initdb\n";
+        fs::write(&apt_get, script).unwrap();
+        fs::set_permissions(&apt_get, fs::Permissions::from_mode(0o755)).unwrap();
+
+        let search = Search::only(&dir.path().into(), Install::Never);
+        assert!(search.require(&[Program::Postgres]).await.is_err(), "not where it may not");
+        assert!(!dir.path().join("asked").exists());
+
+        let search = Search::only(&dir.path().into(), Install::WhereRoot);
+        search.require(&[Program::Redis, Program::Postgres]).await.unwrap();
+        let asked = fs::read_to_string(dir.path().join("asked")).unwrap();
+        let asked: Vec<&str> = asked.lines().collect();
+        assert_eq!(asked.len(), 2, "{asked:?}");
+        assert!(asked[0].ends_with(" update"), "{asked:?}");
+        assert!(asked[1].ends_with(" install --yes --no-install-recommends postgresql"), "{asked:?}");
     }
 }

@@ -22,15 +22,12 @@ const POLL: Duration = Duration::from_millis(10);
 /// The variable that names the file into which a binary writes its address once it listens.
 const ADDRESS_FILE: &str = "MILLRACE_ADDRESS_FILE";
 
-/// Variables that are about Millrace, but are no settings of its binaries.
-const NO_SETTINGS: [&str; 6] = [
-    "MILLRACE_URL",
-    "MILLRACE_KEY",
-    "MILLRACE_ORG",
-    "MILLRACE_BIN_DIR",
-    crate::postgres::TEST_POSTGRES,
-    crate::postgres::TEST_TEMPLATE,
-];
+/// Variables that are about a running Millrace, but are no settings of its binaries: what `target/dev/env` holds.
+const NO_SETTINGS: [&str; 3] = ["MILLRACE_URL", "MILLRACE_KEY", "MILLRACE_ORG"];
+/// How the variables begin that a test run hands to its tests.
+const FOR_TESTS: &str = "MILLRACE_TEST_";
+/// How the variables begin that could configure a binary.
+const SETTINGS: [&str; 4] = ["MILLRACE_", "AWS_", "DATABASE_URL", "REDIS_URL"];
 
 /// What a service gets to see of our own environment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -202,7 +199,28 @@ async fn launch(spec: &ServiceSpec, bind: &str) -> Result<(Process, SocketAddr)>
 
 fn is_hidden(variable: &str, inherit: Inherit) -> bool {
     match inherit {
-        Inherit::Settings => NO_SETTINGS.contains(&variable),
-        Inherit::NoSettings => variable.starts_with("MILLRACE_") || ["DATABASE_URL", "REDIS_URL"].contains(&variable),
+        Inherit::Settings => NO_SETTINGS.contains(&variable) || variable.starts_with(FOR_TESTS),
+        Inherit::NoSettings => SETTINGS.iter().any(|prefix| variable.starts_with(prefix)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_of_the_callers_shell_reach_development_but_no_test() {
+        for (variable, in_development, in_tests) in [
+            ("PATH", true, true),
+            ("RUST_LOG", true, true),
+            ("MILLRACE_QUEUES", true, false),
+            ("AWS_REGION", true, false),
+            ("DATABASE_URL", true, false),
+            ("MILLRACE_KEY", false, false),
+            ("MILLRACE_TEST_POSTGRES", false, false),
+        ] {
+            assert_eq!(!is_hidden(variable, Inherit::Settings), in_development, "{variable}");
+            assert_eq!(!is_hidden(variable, Inherit::NoSettings), in_tests, "{variable}");
+        }
     }
 }

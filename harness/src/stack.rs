@@ -6,7 +6,7 @@
 use std::{
     path::Path,
     process::Output,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::atomic::{AtomicBool, AtomicU32, Ordering},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -16,6 +16,7 @@ use serde_json::Value;
 use crate::{
     binaries::Binaries,
     client::Client,
+    place::file_url,
     postgres::{PostgresOptions, PostgresServer, TEST_POSTGRES, TEST_TEMPLATE},
     redis::{RedisOptions, RedisServer},
     run_dir::RunDir,
@@ -99,7 +100,7 @@ impl StackBuilder {
             ("REDIS_URL", redis.url().to_owned()),
             ("MILLRACE_ENV", "development".into()),
             ("MILLRACE_JWT_SECRET", jwt_secret.clone()),
-            ("MILLRACE_STORAGE_URL", format!("file://{}", run.path().join("storage").display())),
+            ("MILLRACE_STORAGE_URL", file_url(&run.path().join("storage"))?),
         ]
         .map(|(name, value)| (name.to_owned(), value))
         .into();
@@ -132,6 +133,7 @@ impl StackBuilder {
             environment,
             worker_environment: self.worker_environment,
             binaries,
+            drained: AtomicBool::new(false),
             run,
         };
         for _ in 0..self.workers {
@@ -141,7 +143,8 @@ impl StackBuilder {
     }
 }
 
-/// A running Millrace. Dropping it kills all of it; if the test is failing, the ends of all logs are printed.
+/// A running Millrace. Dropping it kills all of it, and prints the ends of all logs unless it was drained well and the test
+/// goes well: a test that returns an error cannot be told from one that has just not drained.
 #[derive(Debug)]
 pub struct Stack {
     /// The API.
@@ -159,6 +162,7 @@ pub struct Stack {
     environment: Vec<(String, String)>,
     worker_environment: Vec<(String, String)>,
     binaries: Binaries,
+    drained: AtomicBool,
     // Last, so that the servers are gone before their directory is removed.
     run: RunDir,
 }
@@ -294,13 +298,14 @@ impl Stack {
             let status = process.terminate(DRAIN_DEADLINE).await?;
             ensure!(status.success(), "{} drained with {status}{}", process.name(), process.log_excerpt());
         }
+        self.drained.store(true, Ordering::Relaxed);
         Ok(())
     }
 }
 
 impl Drop for Stack {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if std::thread::panicking() || !*self.drained.get_mut() {
             for service in std::iter::once(&self.api).chain(&self.workers) {
                 let process = service.process();
                 eprintln!("---- {}: {:?}\n{}", process.name(), process.status(), process.log_tail(LOG_LINES));
@@ -322,21 +327,18 @@ async fn database(dir: &Path, own: Option<PostgresOptions>) -> Result<(PostgresS
     static COUNTER: AtomicU32 = AtomicU32::new(0);
     let count = COUNTER.fetch_add(1, Ordering::Relaxed);
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let name = format!("{TEST_DATABASES}{}_{}_{count}", std::process::id(), since_epoch.as_millis());
+    let own = format!("{}_{}_{count}", std::process::id(), since_epoch.as_millis());
     match set(TEST_TEMPLATE) {
         Some(template) => {
-            let url = server.copy_database(&name, &template).await?;
+            let url = server.copy_database(&format!("{template}_{own}"), &template).await?;
             Ok((server, url, true))
         }
         None => {
-            let url = server.create_database(&name).await?;
+            let url = server.create_database(&format!("millrace_test_{own}")).await?;
             Ok((server, url, false))
         }
     }
 }
-
-/// How the names of tests' databases begin.
-const TEST_DATABASES: &str = "millrace_test_";
 
 async fn create_key(
     binaries: &Binaries,

@@ -5,8 +5,11 @@
 pub mod address;
 pub mod auth;
 pub mod config;
+pub mod control;
 pub mod db;
+pub mod health;
 pub mod ids;
+pub mod intake;
 pub mod jobs;
 pub mod ledger;
 pub mod media;
@@ -14,3 +17,4 @@ pub mod queue;
 pub mod signals;
 pub mod storage;
 pub mod telemetry;
+pub mod views;

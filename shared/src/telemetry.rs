@@ -66,6 +66,9 @@ pub fn init_metrics() -> Result<PrometheusHandle, TelemetryError> {
     Ok(handle)
 }
 
+/// Renders the metrics of this process.
+pub type MetricsHandle = PrometheusHandle;
+
 /// The media type of what [`PrometheusHandle::render`] gives.
 pub const METRICS_CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 

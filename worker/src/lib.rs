@@ -1,3 +1,13 @@
 //! The worker's parts: the binary wires them, the tests reach them.
 
+mod engine;
+mod handler;
+mod handlers;
 pub mod ingest;
+mod serve;
+mod server;
+
+pub use serve::{run_one, serve};
+
+/// The hidden command that runs one job that was lost with a worker before.
+pub const RUN_ONE_COMMAND: &str = engine::RUN_ONE;

@@ -23,7 +23,8 @@ use crate::{
 
 /// The environment variable with the URL of a Postgres that all tests of a run share, each with databases of its own.
 pub const TEST_POSTGRES: &str = "MILLRACE_TEST_POSTGRES";
-/// The environment variable with the name of a migrated database in it, to be copied by each test.
+/// The environment variable with the name of a migrated database in it, to be copied by each test. The copies' names begin
+/// with it, so that the run that made it can drop them all.
 pub const TEST_TEMPLATE: &str = "MILLRACE_TEST_TEMPLATE";
 
 /// The superuser, and the database that is there from the start.

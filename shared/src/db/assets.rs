@@ -9,7 +9,7 @@ use crate::storage::ObjectKey;
 
 mod extraction;
 
-pub use extraction::{Chunk, Extraction, store_extraction};
+pub use extraction::{Chunk, Extraction, Warning, store_extraction};
 
 /// Where an asset stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, sqlx::Type)]
@@ -54,7 +54,8 @@ pub struct Asset {
     /// Set once it is ready.
     pub chunks: Option<i32>,
     /// What was left out or repaired.
-    pub warnings: Vec<String>,
+    #[sqlx(json)]
+    pub warnings: Vec<Warning>,
     /// A stable name of what went wrong; set if it failed.
     pub error_code: Option<String>,
     /// What went wrong, for people; set if it failed.
@@ -129,28 +130,16 @@ pub async fn get(connection: &mut PgConnection, org: OrgId, id: AssetId) -> Resu
         .await
 }
 
-/// One asset, locked until the transaction ends, so that deletion and processing do not cross.
+/// The asset that has these bytes.
 ///
 /// # Errors
 /// When the database is away.
-pub async fn lock(connection: &mut PgConnection, org: OrgId, id: AssetId) -> Result<Option<Asset>, sqlx::Error> {
-    sqlx::query_as(concat!("SELECT ", columns!(), " FROM assets WHERE org_id = $1 AND id = $2 FOR UPDATE"))
-        .bind(org)
-        .bind(id)
-        .fetch_optional(connection)
-        .await
-}
-
-/// The asset that has these bytes, locked until the transaction ends.
-///
-/// # Errors
-/// When the database is away.
-pub async fn lock_by_content(
+pub async fn find_by_content(
     connection: &mut PgConnection,
     org: OrgId,
     sha256: &[u8; 32],
 ) -> Result<Option<Asset>, sqlx::Error> {
-    sqlx::query_as(concat!("SELECT ", columns!(), " FROM assets WHERE org_id = $1 AND sha256 = $2 FOR UPDATE"))
+    sqlx::query_as(concat!("SELECT ", columns!(), " FROM assets WHERE org_id = $1 AND sha256 = $2"))
         .bind(org)
         .bind(sha256.as_slice())
         .fetch_optional(connection)
@@ -240,40 +229,47 @@ pub async fn reset_pending(
     Ok(done.rows_affected() == 1)
 }
 
-/// Deletes the record, its text and its chunks. `false` when it was gone. The object is the caller's to delete, afterwards.
+/// Deletes the record, its text and its chunks, if `job` is still the one that processes it; `false` otherwise, or when it was gone.
+///
+/// Cancel that job first, in the same transaction: whoever ends a job locks it before the asset, and so must we. The object is
+/// the caller's to delete, after the commit.
 ///
 /// # Errors
 /// When the database is away.
-pub async fn delete(connection: &mut PgConnection, org: OrgId, id: AssetId) -> Result<bool, sqlx::Error> {
-    let done =
-        sqlx::query("DELETE FROM assets WHERE org_id = $1 AND id = $2").bind(org).bind(id).execute(connection).await?;
+pub async fn delete(connection: &mut PgConnection, org: OrgId, id: AssetId, job: JobId) -> Result<bool, sqlx::Error> {
+    let done = sqlx::query("DELETE FROM assets WHERE org_id = $1 AND id = $2 AND job_id = $3")
+        .bind(org)
+        .bind(id)
+        .bind(job)
+        .execute(connection)
+        .await?;
     Ok(done.rows_affected() == 1)
 }
 
-/// One page of a document's text.
+/// A part of a document's text; all parts in order are the whole.
 #[derive(Debug, Clone, sqlx::FromRow)]
-pub struct TextPage {
-    /// Counted from 1.
+pub struct TextPart {
+    /// The page, from 1.
     pub page: i32,
-    /// The text.
+    /// The page's text, and what separates it from the next one.
     pub text: String,
 }
 
-/// Pages of an asset's text after page `after`, as many as hold about 1 MB together, at least one while there are any.
+/// Parts of an asset's text after page `after`, as many as hold about 1 MB together, at least one while there are any.
 ///
 /// # Errors
 /// When the database is away.
-pub async fn text_pages(
+pub async fn text_parts(
     connection: &mut PgConnection,
     org: OrgId,
     id: AssetId,
     after: i32,
-) -> Result<Vec<TextPage>, sqlx::Error> {
+) -> Result<Vec<TextPart>, sqlx::Error> {
     sqlx::query_as(
         "SELECT page, text FROM (
              SELECT page, text, sum(octet_length(text)) OVER (ORDER BY page) - octet_length(text) AS before
              FROM (SELECT page, text FROM asset_texts WHERE org_id = $1 AND asset_id = $2 AND page > $3
-                   ORDER BY page LIMIT 200) AS some
+                   ORDER BY page LIMIT 200) AS next_pages
          ) AS counted WHERE before < 1000000 ORDER BY page",
     )
     .bind(org)
@@ -288,9 +284,9 @@ pub async fn text_pages(
 pub struct StoredChunk {
     /// Its place in the document, from 0.
     pub ordinal: i32,
-    /// The page that it begins on, from 1.
+    /// The page that it lies on, from 1.
     pub page: i32,
-    /// Offset of its first character within that page's text.
+    /// Offset of its first character in the document's text.
     pub start_char: i32,
     /// Offset after its last character.
     pub end_char: i32,

@@ -305,7 +305,6 @@ pub(crate) async fn unblock(connection: &mut PgConnection, id: JobId) -> sqlx::R
 }
 
 /// A page of what Redis is to hold: queued, unblocked rows of a queue with `run_at` in `(after, until]`, by `(run_at, id)`.
-/// Times are relative to Postgres' clock.
 ///
 /// # Errors
 /// Those of the database.
@@ -315,13 +314,11 @@ pub async fn due_page(
     after: (DateTime<Utc>, JobId),
     until: DateTime<Utc>,
     limit: u32,
-) -> sqlx::Result<Vec<JobRow>> {
-    sqlx::query_as(concat!(
-        "SELECT ",
-        columns!(),
-        " FROM jobs WHERE queue = $1 AND state = 'queued' AND blocked_by IS NULL AND (run_at, id) > ($2, $3) AND run_at <= $4 \
-         ORDER BY run_at, id LIMIT $5"
-    ))
+) -> sqlx::Result<Vec<(JobId, DateTime<Utc>)>> {
+    sqlx::query_as(
+        "SELECT id, run_at FROM jobs WHERE queue = $1 AND state = 'queued' AND blocked_by IS NULL AND (run_at, id) > ($2, $3) \
+         AND run_at <= $4 ORDER BY run_at, id LIMIT $5",
+    )
     .bind(queue.as_str())
     .bind(after.0)
     .bind(after.1)
@@ -329,6 +326,17 @@ pub async fn due_page(
     .bind(i64::from(limit))
     .fetch_all(connection)
     .await
+}
+
+/// Jobs by their ids, whoever's they are: for the reconciler.
+///
+/// # Errors
+/// Those of the database.
+pub async fn many(connection: &mut PgConnection, ids: &[JobId]) -> sqlx::Result<Vec<JobRow>> {
+    sqlx::query_as(concat!("SELECT ", columns!(), " FROM jobs WHERE id = ANY($1)"))
+        .bind(ids)
+        .fetch_all(connection)
+        .await
 }
 
 /// Postgres' clock.

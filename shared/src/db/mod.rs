@@ -109,16 +109,22 @@ pub fn is_unavailable(error: &sqlx::Error) -> bool {
         | sqlx::Error::PoolClosed
         | sqlx::Error::WorkerCrashed => true,
         // Classes of https://www.postgresql.org/docs/current/errcodes-appendix.html: 08 connection, 53 resources, 57P
-        // operator intervention (shutdown, crash, starting up), 25006 read-only (a standby during failover), 40001 and 40P01
-        // rolled back in favour of another transaction, 55P03 a lock's timeout.
+        // operator intervention (shutdown, crash, starting up), 57014 a statement over its time, 55P03 a lock that was not to be had
+        // in time, 40001 and 40P01 a transaction that was sacrificed to another one, 25006 read-only (a standby during failover).
         sqlx::Error::Database(error) => error.code().is_some_and(|code| {
-            code.starts_with("08")
-                || code.starts_with("53")
-                || code.starts_with("57P")
-                || ["25006", "40001", "40P01", "55P03"].contains(&&*code)
+            ["08", "53", "57P"].iter().any(|class| code.starts_with(class))
+                || ["57014", "55P03", "40001", "40P01", "25006"].contains(&code.as_ref())
         }),
         _ => false,
     }
+}
+
+/// Whether Postgres is there but stopped a statement for being in another one's way, or for taking too long. It may work another time; it
+/// may also never work.
+#[must_use]
+pub fn is_contention(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| ["57014", "55P03", "40001", "40P01"].contains(&code.as_ref()))
 }
 
 /// Whether an error is the violation of this constraint.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Backoff, JobPayload, Policy, QUEUES, QueueName};
 
-/// What a probe does, in this order: sleeps, fails its first attempts, then ends with its outcome.
+/// What a probe does, in this order: puts itself off, sleeps, fails its first attempts, then ends with its outcome.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Probe {
@@ -15,6 +15,12 @@ pub struct Probe {
     /// How many attempts fail (and are retried) before the outcome counts.
     #[schemars(range(min = 0, max = 100))]
     pub fail_attempts: u32,
+    /// How often it first puts itself off, for `snooze_ms` each, which uses up no attempt.
+    #[schemars(range(min = 0, max = 1_000))]
+    pub snoozes: u32,
+    /// See `snoozes`.
+    #[schemars(range(min = 0, max = 3_600_000))]
+    pub snooze_ms: u64,
     /// How it ends.
     pub outcome: ProbeOutcome,
     /// Whether its completing transaction writes a row to `probe_effects`, which has no unique constraint and so would show a duplicate.

@@ -34,6 +34,14 @@ impl Accepted {
             Self::New(row) | Self::Existing(row) | Self::Replaced(row) | Self::Successor(row) => row,
         }
     }
+
+    /// The row alone.
+    #[must_use]
+    pub fn into_row(self) -> JobRow {
+        match self {
+            Self::New(row) | Self::Existing(row) | Self::Replaced(row) | Self::Successor(row) => row,
+        }
+    }
 }
 
 /// Accepts jobs, all or none (with the caller's transaction), in the order in which they were given.

@@ -27,7 +27,7 @@ pub fn near<'a>(rows: impl IntoIterator<Item = &'a JobRow>) -> Vec<QueueJob> {
 }
 
 /// Pushes committed jobs to Redis. A failure is logged and not given back, because the jobs are safe: the reconciler pushes them.
-pub async fn publish<'a>(queues: &Queues, rows: impl IntoIterator<Item = &'a JobRow>) {
+pub async fn publish(queues: &Queues, rows: &[JobRow]) {
     let jobs = near(rows);
     if jobs.is_empty() {
         return;

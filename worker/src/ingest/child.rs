@@ -9,9 +9,7 @@ use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
-use rustix::process::{
-    Pid, Resource, Rlimit, Signal, getppid, set_parent_process_death_signal, setrlimit,
-};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getppid, getrlimit, set_parent_process_death_signal, setrlimit};
 use rustix::thread::set_no_new_privs;
 
 use super::chunk::chunk;
@@ -21,7 +19,7 @@ use super::sink::TextSink;
 use super::wire::{ChildSettings, Failure, Outline, Reply, write_reply};
 
 /// The arguments were not those of the parent, or the limits could not be set.
-const EXIT_NOT_CONFINED: u8 = 70;
+pub(super) const EXIT_NOT_CONFINED: u8 = 70;
 /// The answer could not be written: the parent is gone.
 const EXIT_NO_READER: u8 = 71;
 
@@ -58,9 +56,8 @@ pub fn child_main() -> ExitCode {
 }
 
 fn confine() -> io::Result<ChildSettings> {
-    let settings = std::env::args_os()
-        .nth(2)
-        .ok_or_else(|| io::Error::other("no settings: this command is the worker's own"))?;
+    let settings =
+        std::env::args_os().nth(2).ok_or_else(|| io::Error::other("no settings: this command is the worker's own"))?;
     let settings: ChildSettings = serde_json::from_slice(settings.as_encoded_bytes())?;
     set_parent_process_death_signal(Some(Signal::KILL))?;
     // If the parent died before the call above, no signal will come: its place was taken by another process.
@@ -71,21 +68,16 @@ fn confine() -> io::Result<ChildSettings> {
     set_no_new_privs(true)?;
     let cpu = settings.limits.cpu_seconds();
     for (resource, soft, hard) in [
-        (
-            Resource::As,
-            settings.limits.memory_limit_bytes,
-            settings.limits.memory_limit_bytes,
-        ),
+        (Resource::As, settings.limits.memory_limit_bytes, settings.limits.memory_limit_bytes),
         // The soft limit sends SIGXCPU, which names the reason; the hard one kills what ignores it.
         (Resource::Cpu, cpu, cpu + 1),
         (Resource::Fsize, 0, 0),
         (Resource::Nofile, OPEN_FILES, OPEN_FILES),
         (Resource::Core, 0, 0),
     ] {
-        let limit = Rlimit {
-            current: Some(soft),
-            maximum: Some(hard),
-        };
+        // Where the worker itself was given less, that stays the bound.
+        let allowed = getrlimit(resource).maximum.unwrap_or(u64::MAX);
+        let limit = Rlimit { current: Some(soft.min(allowed)), maximum: Some(hard.min(allowed)) };
         setrlimit(resource, limit)?;
     }
     Ok(settings)
@@ -93,9 +85,7 @@ fn confine() -> io::Result<ChildSettings> {
 
 fn read_document(limits: &IngestLimits) -> Result<(Outline, String), Failure> {
     let stdin = io::stdin().as_fd().try_clone_to_owned();
-    let input = stdin
-        .and_then(|descriptor| Input::new(descriptor.into()))
-        .map_err(|error| Failure::from_io(&error))?;
+    let input = stdin.and_then(|descriptor| Input::new(descriptor.into())).map_err(|error| Failure::from_io(&error))?;
     let mut sink = TextSink::new(limits.max_text_chars, limits.max_pages);
     let media_type = formats::extract(&input, limits, &mut sink)?;
     let collected = sink.finish()?;

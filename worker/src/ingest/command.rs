@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use tokio_util::sync::CancellationToken;
@@ -20,7 +20,7 @@ pub fn run(arguments: &[OsString], limits: IngestLimits) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    match extract(limits, file) {
+    match extract(limits, &file) {
         Ok(document) => print(&document, as_json),
         Err(error) => {
             let _ = writeln!(io::stderr(), "{}: {error}", error.code());
@@ -32,13 +32,10 @@ pub fn run(arguments: &[OsString], limits: IngestLimits) -> ExitCode {
     }
 }
 
-fn extract(limits: IngestLimits, file: PathBuf) -> Result<Document, ExtractError> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(ExtractError::Io)?;
+fn extract(limits: IngestLimits, file: &Path) -> Result<Document, ExtractError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ExtractError::Io)?;
     let extractor = Extractor::new(limits).map_err(ExtractError::Io)?;
-    runtime.block_on(extractor.extract(&file, &CancellationToken::new()))
+    runtime.block_on(extractor.extract(file, &CancellationToken::new()))
 }
 
 fn print(document: &Document, as_json: bool) -> ExitCode {

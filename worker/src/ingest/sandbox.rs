@@ -25,6 +25,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use super::child::EXIT_NOT_CONFINED;
 use super::document::Document;
 use super::error::ExtractError;
 use super::limits::IngestLimits;
@@ -49,31 +50,22 @@ impl Extractor {
     /// # Errors
     /// Where no thread can be started.
     pub fn new(limits: IngestLimits) -> io::Result<Self> {
-        Ok(Self {
-            limits,
-            spawner: Arc::new(Spawner::start()?),
-        })
+        Ok(Self { limits, spawner: Arc::new(Spawner::start()?) })
     }
 
     /// Reads the document in `file`. The name plays no part; a relative path is as good as any.
     ///
     /// # Errors
     /// All that [`ExtractError`] names. When it returns, or is dropped, the child is dead or dying.
-    pub async fn extract(
-        &self,
-        file: &Path,
-        cancel: &CancellationToken,
-    ) -> Result<Document, ExtractError> {
-        let input = tokio::fs::File::open(file)
-            .await
-            .map_err(ExtractError::Io)?;
+    pub async fn extract(&self, file: &Path, cancel: &CancellationToken) -> Result<Document, ExtractError> {
+        let input = tokio::fs::File::open(file).await.map_err(ExtractError::Io)?;
         let input = input.into_std().await;
         let mut running = self.start(input).await.map_err(ExtractError::Io)?;
         let outcome = tokio::select! {
             biased;
             () = cancel.cancelled() => Err(ExtractError::Cancelled),
             ended = tokio::time::timeout(self.limits.wall_limit, running.exchange(reply_limit(&self.limits))) => {
-                ended.unwrap_or_else(|_| Err(ExtractError::LimitTime {
+                ended.unwrap_or(Err(ExtractError::LimitTime {
                     limit_seconds: self.limits.wall_limit.as_secs(),
                     kind: "elapsed",
                 }))
@@ -89,10 +81,8 @@ impl Extractor {
     }
 
     async fn start(&self, input: std::fs::File) -> io::Result<Running> {
-        let settings = serde_json::to_string(&ChildSettings {
-            limits: self.limits.clone(),
-            parent: std::process::id(),
-        })?;
+        let settings =
+            serde_json::to_string(&ChildSettings { limits: self.limits.clone(), parent: std::process::id() })?;
         let mut command = std::process::Command::new(&self.limits.program);
         command
             .arg0("millrace-extract")
@@ -117,17 +107,13 @@ impl Extractor {
         match reply {
             Ok(Ok(document)) => Ok(document),
             Ok(Err(failure)) => Err(self.told(failure)),
-            Err(error) => Err(ExtractError::Crashed {
-                reason: error.to_string(),
-            }),
+            Err(error) => Err(ExtractError::Crashed { reason: error.to_string() }),
         }
     }
 
     fn told(&self, failure: Failure) -> ExtractError {
         match failure {
-            Failure::UnsupportedMediaType { detected } => {
-                ExtractError::UnsupportedMediaType { detected }
-            }
+            Failure::UnsupportedMediaType { detected } => ExtractError::UnsupportedMediaType { detected },
             Failure::Encrypted => ExtractError::Encrypted,
             Failure::Malformed { reason } => ExtractError::Malformed { reason },
             Failure::TooLarge { reason } => ExtractError::TooLarge { reason },
@@ -140,43 +126,33 @@ impl Extractor {
         let said = |words: &str| String::from_utf8_lossy(stderr).contains(words);
         let Some(signal) = status.signal() else {
             let code = status.code().unwrap_or(-1);
-            return ExtractError::Crashed {
-                reason: format!("exit code {code}"),
-            };
+            if code == i32::from(EXIT_NOT_CONFINED) {
+                let said = String::from_utf8_lossy(stderr).trim().to_owned();
+                return ExtractError::Io(io::Error::other(said));
+            }
+            return ExtractError::Crashed { reason: format!("exit code {code}") };
         };
         // The standard library says these before it aborts; the kernel's refusal of memory leaves no other trace.
         if signal == Signal::ABORT.as_raw() && said("memory allocation of") {
             return self.limit_memory();
         }
         if said("has overflowed its stack") {
-            return ExtractError::Malformed {
-                reason: "its parts are nested too deeply".to_owned(),
-            };
+            return ExtractError::Malformed { reason: "its parts are nested too deeply".to_owned() };
         }
         if signal == Signal::XCPU.as_raw() {
-            return ExtractError::LimitTime {
-                limit_seconds: self.limits.cpu_seconds(),
-                kind: "processor",
-            };
+            return ExtractError::LimitTime { limit_seconds: self.limits.cpu_seconds(), kind: "processor" };
         }
         // Nothing in a file makes a process send itself these: an operator did, or the kernel short of memory.
         let from_outside = [Signal::KILL, Signal::TERM, Signal::HUP, Signal::INT];
-        if from_outside
-            .iter()
-            .any(|outside| outside.as_raw() == signal)
-        {
+        if from_outside.iter().any(|outside| outside.as_raw() == signal) {
             let message = format!("the extraction child was killed from outside (signal {signal})");
             return ExtractError::Io(io::Error::other(message));
         }
-        ExtractError::Crashed {
-            reason: format!("signal {signal}"),
-        }
+        ExtractError::Crashed { reason: format!("signal {signal}") }
     }
 
     fn limit_memory(&self) -> ExtractError {
-        ExtractError::LimitMemory {
-            limit_mib: self.limits.memory_limit_bytes >> 20,
-        }
+        ExtractError::LimitMemory { limit_mib: self.limits.memory_limit_bytes >> 20 }
     }
 }
 
@@ -200,13 +176,8 @@ impl Running {
         let stdout = self.child.stdout.take();
         let stderr = self.child.stderr.take();
         let status = async { self.child.wait().await.map_err(ExtractError::Io) };
-        let (stdout, stderr, status) =
-            tokio::try_join!(read_all(stdout, limit), read_head(stderr), status)?;
-        Ok(Exit {
-            status,
-            stdout,
-            stderr,
-        })
+        let (stdout, stderr, status) = tokio::try_join!(read_all(stdout, limit), read_head(stderr), status)?;
+        Ok(Exit { status, stdout, stderr })
     }
 
     async fn kill(&mut self) {
@@ -217,22 +188,14 @@ impl Running {
     }
 }
 
-async fn read_all(
-    pipe: Option<impl AsyncRead + Unpin>,
-    limit: u64,
-) -> Result<Vec<u8>, ExtractError> {
+async fn read_all(pipe: Option<impl AsyncRead + Unpin>, limit: u64) -> Result<Vec<u8>, ExtractError> {
     let mut bytes = Vec::new();
     if let Some(pipe) = pipe {
         let mut bounded = pipe.take(limit + 1);
-        bounded
-            .read_to_end(&mut bytes)
-            .await
-            .map_err(ExtractError::Io)?;
+        bounded.read_to_end(&mut bytes).await.map_err(ExtractError::Io)?;
     }
     if bytes.len() as u64 > limit {
-        return Err(ExtractError::Crashed {
-            reason: "its answer has no end".to_owned(),
-        });
+        return Err(ExtractError::Crashed { reason: "its answer has no end".to_owned() });
     }
     Ok(bytes)
 }
@@ -242,13 +205,8 @@ async fn read_head(pipe: Option<impl AsyncRead + Unpin>) -> Result<Vec<u8>, Extr
     let mut kept = Vec::new();
     if let Some(mut pipe) = pipe {
         let mut bounded = (&mut pipe).take(STDERR_BYTES as u64);
-        bounded
-            .read_to_end(&mut kept)
-            .await
-            .map_err(ExtractError::Io)?;
-        tokio::io::copy(&mut pipe, &mut tokio::io::sink())
-            .await
-            .map_err(ExtractError::Io)?;
+        bounded.read_to_end(&mut kept).await.map_err(ExtractError::Io)?;
+        tokio::io::copy(&mut pipe, &mut tokio::io::sink()).await.map_err(ExtractError::Io)?;
     }
     Ok(kept)
 }
@@ -268,27 +226,19 @@ struct Request {
 impl Spawner {
     fn start() -> io::Result<Self> {
         let (requests, queue) = mpsc::channel::<Request>();
-        std::thread::Builder::new()
-            .name("extract-spawner".to_owned())
-            .spawn(move || {
-                for request in queue {
-                    let _entered = request.runtime.enter();
-                    // Whoever asked may be gone: then the child is dropped here, which kills it.
-                    let _ = request
-                        .reply
-                        .send(spawn_in_private_directory(request.command));
-                }
-            })?;
+        std::thread::Builder::new().name("extract-spawner".to_owned()).spawn(move || {
+            for request in queue {
+                let _entered = request.runtime.enter();
+                // Whoever asked may be gone: then the child is dropped here, which kills it.
+                let _ = request.reply.send(spawn_in_private_directory(request.command));
+            }
+        })?;
         Ok(Self { requests })
     }
 
     async fn spawn(&self, command: std::process::Command) -> io::Result<Running> {
         let (reply, answer) = oneshot::channel();
-        let request = Request {
-            command,
-            runtime: Handle::current(),
-            reply,
-        };
+        let request = Request { command, runtime: Handle::current(), reply };
         let gone = || io::Error::other("the thread that starts extraction children is gone");
         self.requests.send(request).map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
@@ -299,8 +249,5 @@ fn spawn_in_private_directory(mut command: std::process::Command) -> io::Result<
     let directory = TempDir::with_prefix("millrace-extract-")?;
     command.current_dir(directory.path());
     let child = Command::from(command).kill_on_drop(true).spawn()?;
-    Ok(Running {
-        child,
-        _directory: directory,
-    })
+    Ok(Running { child, _directory: directory })
 }

@@ -165,21 +165,10 @@ impl TextSink {
     /// Ends the current page, empty or not.
     pub fn page_break(&mut self) -> Result<(), Failure> {
         if self.pages.len() >= self.max_pages as usize {
-            return Err(Failure::too_large(format!(
-                "more than {} pages",
-                self.max_pages
-            )));
+            return Err(Failure::too_large(format!("more than {} pages", self.max_pages)));
         }
-        let start = if self.page_has_text {
-            self.page_start
-        } else {
-            self.chars
-        };
-        self.pages.push(Page {
-            number: self.pages.len() as u32 + 1,
-            start: start as u32,
-            end: self.chars as u32,
-        });
+        let start = if self.page_has_text { self.page_start } else { self.chars };
+        self.pages.push(Page { number: self.pages.len() as u32 + 1, start: start as u32, end: self.chars as u32 });
         self.page_has_text = false;
         self.breaks = 0;
         self.blanks.clear();
@@ -193,15 +182,8 @@ impl TextSink {
 
     /// Sets the title, if there is none yet and this one has a word.
     pub fn set_title(&mut self, title: &str) {
-        let words: Vec<&str> = title
-            .split(|c: char| c.is_whitespace() || c.is_control())
-            .collect();
-        let joined = words
-            .iter()
-            .filter(|word| !word.is_empty())
-            .copied()
-            .collect::<Vec<_>>()
-            .join(" ");
+        let words: Vec<&str> = title.split(|c: char| c.is_whitespace() || c.is_control()).collect();
+        let joined = words.iter().filter(|word| !word.is_empty()).copied().collect::<Vec<_>>().join(" ");
         if self.title.is_none() && !joined.is_empty() {
             self.title = Some(joined.chars().take(MAX_TITLE_CHARS).collect());
         }
@@ -209,11 +191,7 @@ impl TextSink {
 
     pub fn warn(&mut self, code: WarningCode, page: Option<u32>, message: impl Into<String>) {
         if self.warnings.len() < MAX_WARNINGS {
-            self.warnings.push(Warning {
-                code,
-                page,
-                message: message.into(),
-            });
+            self.warnings.push(Warning { code, page, message: message.into() });
         }
     }
 
@@ -243,27 +221,20 @@ mod tests {
     fn slice(collected: &Collected, page: usize) -> String {
         let page = collected.pages[page];
         let length = (page.end - page.start) as usize;
-        collected
-            .text
-            .chars()
-            .skip(page.start as usize)
-            .take(length)
-            .collect()
+        collected.text.chars().skip(page.start as usize).take(length).collect()
     }
 
     #[test]
     fn blank_lines_collapse_and_line_ends_are_trimmed() {
         let mut sink = sink();
-        sink.text("\n\n one  \r\n\r\n\r\n\r\n  two\rthree \t\n")
-            .unwrap();
+        sink.text("\n\n one  \r\n\r\n\r\n\r\n  two\rthree \t\n").unwrap();
         assert_eq!(sink.finish().unwrap().text, " one\n\n  two\nthree");
     }
 
     #[test]
     fn characters_without_text_are_left_out() {
         let mut sink = sink();
-        sink.text("Mühl\u{ad}rad\u{0}\u{7}\u{feff} a\u{a0}b")
-            .unwrap();
+        sink.text("Mühl\u{ad}rad\u{0}\u{7}\u{feff} a\u{a0}b").unwrap();
         assert_eq!(sink.finish().unwrap().text, "Mühlrad a b");
     }
 
@@ -285,14 +256,7 @@ mod tests {
     #[test]
     fn nothing_at_all_is_one_empty_page() {
         let collected = sink().finish().unwrap();
-        assert_eq!(
-            (
-                collected.text.as_str(),
-                collected.pages.len(),
-                collected.words
-            ),
-            ("", 1, 0)
-        );
+        assert_eq!((collected.text.as_str(), collected.pages.len(), collected.words), ("", 1, 0));
     }
 
     #[test]

@@ -68,24 +68,18 @@ pub(super) enum Failure {
 
 impl Failure {
     pub fn malformed(reason: impl Into<String>) -> Self {
-        Self::Malformed {
-            reason: reason.into(),
-        }
+        Self::Malformed { reason: reason.into() }
     }
 
     pub fn too_large(reason: impl Into<String>) -> Self {
-        Self::TooLarge {
-            reason: reason.into(),
-        }
+        Self::TooLarge { reason: reason.into() }
     }
 
     /// A failed read of the file itself (not of something packed inside it).
     pub fn from_io(error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::OutOfMemory => Self::OutOfMemory,
-            _ => Self::Io {
-                reason: error.kind().to_string(),
-            },
+            _ => Self::Io { reason: error.kind().to_string() },
         }
     }
 }
@@ -97,8 +91,7 @@ pub(super) fn reply_limit(limits: &IngestLimits) -> u64 {
 
 pub(super) fn write_reply(out: &mut dyn Write, reply: &Reply, text: &str) -> io::Result<()> {
     let header = serde_json::to_vec(reply)?;
-    let length =
-        u32::try_from(header.len()).map_err(|_| io::Error::other("the header is too long"))?;
+    let length = u32::try_from(header.len()).map_err(|_| io::Error::other("the header is too long"))?;
     out.write_all(&length.to_le_bytes())?;
     out.write_all(&header)?;
     out.write_all(text.as_bytes())?;
@@ -152,13 +145,7 @@ fn assemble(outline: Outline, text: String) -> Result<Document, ReplyError> {
         let (Some(_), Some(piece)) = (page, piece) else {
             return Err(ReplyError::Offsets);
         };
-        chunks.push(Chunk {
-            ordinal,
-            page: range.page,
-            start: range.start,
-            end: range.end,
-            text: piece.to_owned(),
-        });
+        chunks.push(Chunk { ordinal, page: range.page, start: range.start, end: range.end, text: piece.to_owned() });
     }
     if !ordered || cursor.slice(place, place).is_none() {
         return Err(ReplyError::Offsets);
@@ -182,10 +169,7 @@ struct Cursor<'a> {
 
 impl<'a> Cursor<'a> {
     fn new(text: &'a str) -> Self {
-        Self {
-            rest: text,
-            chars: 0,
-        }
+        Self { rest: text, chars: 0 }
     }
 
     /// The text from `start` to `end`; `None` behind the end, backwards, or before an earlier slice.
@@ -217,16 +201,9 @@ mod tests {
         Outline {
             media_type: MediaType::PlainText,
             title: None,
-            pages: pages
-                .iter()
-                .zip(1..)
-                .map(|(&(start, end), number)| Page { number, start, end })
-                .collect(),
+            pages: pages.iter().zip(1..).map(|(&(start, end), number)| Page { number, start, end }).collect(),
             words: 0,
-            chunks: chunks
-                .iter()
-                .map(|&(page, start, end)| ChunkRange { page, start, end })
-                .collect(),
+            chunks: chunks.iter().map(|&(page, start, end)| ChunkRange { page, start, end }).collect(),
             warnings: Vec::new(),
         }
     }
@@ -239,11 +216,7 @@ mod tests {
         write_reply(&mut bytes, &reply, text).unwrap();
         let document = read_reply(bytes).unwrap().unwrap();
         assert_eq!(document.text, text);
-        let pieces: Vec<_> = document
-            .chunks
-            .iter()
-            .map(|chunk| chunk.text.as_str())
-            .collect();
+        let pieces: Vec<_> = document.chunks.iter().map(|chunk| chunk.text.as_str()).collect();
         assert_eq!(pieces, ["水車の日誌", "zweite Seite"]);
     }
 
@@ -256,10 +229,7 @@ mod tests {
             (&[(0, 3)], &[(2, 0, 1)]),
             (&[(0, 3)], &[(1, 1, 2), (1, 0, 1)]),
         ] {
-            assert!(
-                assemble(outline(pages, chunks), "abc".to_owned()).is_err(),
-                "{pages:?} {chunks:?}"
-            );
+            assert!(assemble(outline(pages, chunks), "abc".to_owned()).is_err(), "{pages:?} {chunks:?}");
         }
         assert!(assemble(outline(&[(0, 3)], &[(1, 0, 3)]), "abc".to_owned()).is_ok());
     }

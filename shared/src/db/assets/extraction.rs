@@ -11,14 +11,25 @@ use crate::ids::{AssetId, OrgId};
 pub struct Extraction {
     /// The document's own title.
     pub title: Option<String>,
-    /// Text by page, in order. A format without pages gives one.
+    /// Text by page, in order; joined as they are, they are the whole text. A format without pages gives one.
     pub pages: Vec<String>,
     /// Words of all pages.
     pub words: u64,
     /// The pieces, in order.
     pub chunks: Vec<Chunk>,
-    /// What was left out or repaired, for people.
-    pub warnings: Vec<String>,
+    /// What a reader of the text should know.
+    pub warnings: Vec<Warning>,
+}
+
+/// What a reader of a document's text should know.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Warning {
+    /// A stable name.
+    pub code: String,
+    /// The page it is about, from 1.
+    pub page: Option<u32>,
+    /// A sentence for people.
+    pub message: String,
 }
 
 /// A piece of a page.
@@ -26,7 +37,7 @@ pub struct Extraction {
 pub struct Chunk {
     /// The page, from 1.
     pub page: u32,
-    /// Offset of its first character within the page's text, in characters.
+    /// Offset of its first character within the whole text, in characters.
     pub start_char: u32,
     /// Offset after its last character.
     pub end_char: u32,
@@ -78,7 +89,11 @@ async fn mark_ready(
     asset: AssetId,
     extraction: &Extraction,
 ) -> Result<bool, sqlx::Error> {
-    let warnings: Vec<Cow<'_, str>> = extraction.warnings.iter().map(|warning| storable(warning)).collect();
+    let warnings: Vec<Warning> = extraction
+        .warnings
+        .iter()
+        .map(|warning| Warning { message: storable(&warning.message).into_owned(), ..warning.clone() })
+        .collect();
     let done = sqlx::query(
         "UPDATE assets SET state = 'ready', title = $3, pages = $4, words = $5, chunks = $6, warnings = $7,
                 error_code = NULL, error_message = NULL, updated_at = now()
@@ -90,7 +105,7 @@ async fn mark_ready(
     .bind(count(extraction.pages.len()))
     .bind(i64::try_from(extraction.words).unwrap_or(i64::MAX))
     .bind(count(extraction.chunks.len()))
-    .bind(warnings)
+    .bind(sqlx::types::Json(warnings))
     .execute(connection)
     .await?;
     Ok(done.rows_affected() == 1)

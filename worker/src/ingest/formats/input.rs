@@ -19,15 +19,9 @@ impl Input {
     pub fn new(file: File) -> io::Result<Self> {
         let metadata = file.metadata()?;
         if !metadata.is_file() {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "not a regular file",
-            ));
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
         }
-        Ok(Self {
-            file,
-            length: metadata.len(),
-        })
+        Ok(Self { file, length: metadata.len() })
     }
 
     pub fn len(&self) -> u64 {
@@ -38,10 +32,7 @@ impl Input {
     pub fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         let mut filled = 0;
         while filled < buffer.len() {
-            match self
-                .file
-                .read_at(&mut buffer[filled..], offset + filled as u64)
-            {
+            match self.file.read_at(&mut buffer[filled..], offset + filled as u64) {
                 Ok(0) => break,
                 Ok(count) => filled += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -61,12 +52,9 @@ impl Input {
     /// The whole file, for formats that are text: longer than `most` bytes and it is too large.
     pub fn read_text_bytes(&self, most: u64) -> Result<Vec<u8>, Failure> {
         if self.length > most {
-            return Err(Failure::too_large(format!(
-                "a text file of more than {most} bytes"
-            )));
+            return Err(Failure::too_large(format!("a text file of more than {most} bytes")));
         }
-        self.read_head(usize::try_from(most).unwrap_or(usize::MAX))
-            .map_err(|error| Failure::from_io(&error))
+        self.read_head(usize::try_from(most).unwrap_or(usize::MAX)).map_err(|error| Failure::from_io(&error))
     }
 
     /// Whether `needle` occurs anywhere, read in blocks.
@@ -77,10 +65,7 @@ impl Input {
             // Blocks overlap, so that a match across their bound is found.
             let mut block = vec![0; BLOCK + needle.len()];
             let filled = self.read_at(offset, &mut block)?;
-            if block[..filled]
-                .windows(needle.len())
-                .any(|window| window == needle)
-            {
+            if block[..filled].windows(needle.len()).any(|window| window == needle) {
                 return Ok(true);
             }
             if filled < block.len() {
@@ -92,17 +77,11 @@ impl Input {
 
     /// An own view of the file from its start, for readers that seek.
     pub fn reader(&self) -> Reader<'_> {
-        Reader {
-            input: self,
-            position: 0,
-        }
+        Reader { input: self, position: 0 }
     }
 
     pub fn try_clone(&self) -> io::Result<Self> {
-        Ok(Self {
-            file: self.file.try_clone()?,
-            length: self.length,
-        })
+        Ok(Self { file: self.file.try_clone()?, length: self.length })
     }
 }
 

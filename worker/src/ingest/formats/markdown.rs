@@ -3,20 +3,14 @@
 //! Marks go, structure stays: headings and paragraphs part by blank lines, list items keep a dash or their number, code
 //! keeps its lines, table rows become lines with tabs. HTML within goes through the HTML reader.
 
-use pulldown_cmark::{
-    CodeBlockKind, Event, HeadingLevel, MetadataBlockKind, Options, Parser, Tag, TagEnd,
-};
+use pulldown_cmark::{Event, HeadingLevel, MetadataBlockKind, Options, Parser, Tag, TagEnd};
 
 use super::{Input, html, text};
 use crate::ingest::limits::IngestLimits;
 use crate::ingest::sink::TextSink;
 use crate::ingest::wire::Failure;
 
-pub(super) fn extract(
-    input: &Input,
-    limits: &IngestLimits,
-    sink: &mut TextSink,
-) -> Result<(), Failure> {
+pub(super) fn extract(input: &Input, limits: &IngestLimits, sink: &mut TextSink) -> Result<(), Failure> {
     let source = text::read(input, limits, sink, |_| None)?;
     let mut writer = Writer::new(sink);
     for event in Parser::new_ext(&source, options()) {
@@ -41,7 +35,8 @@ struct Writer<'a> {
     heading: Option<String>,
     first_heading: Option<String>,
     metadata: Option<String>,
-    in_code: bool,
+    /// A footnote's name was just written: its first paragraph stands behind it.
+    after_note_name: bool,
     cell: usize,
     html: String,
 }
@@ -54,7 +49,7 @@ impl<'a> Writer<'a> {
             heading: None,
             first_heading: None,
             metadata: None,
-            in_code: false,
+            after_note_name: false,
             cell: 0,
             html: String::new(),
         }
@@ -65,9 +60,7 @@ impl<'a> Writer<'a> {
             Event::Start(tag) => self.start(tag),
             Event::End(tag) => self.end(tag),
             Event::Text(text) => self.words(&text),
-            Event::Code(text) | Event::InlineMath(text) | Event::DisplayMath(text) => {
-                self.words(&text)
-            }
+            Event::Code(text) | Event::InlineMath(text) | Event::DisplayMath(text) => self.words(&text),
             Event::Html(piece) => {
                 self.html.push_str(&piece);
                 Ok(())
@@ -105,6 +98,7 @@ impl<'a> Writer<'a> {
 
     fn start(&mut self, tag: Tag<'_>) -> Result<(), Failure> {
         match tag {
+            Tag::Paragraph if std::mem::take(&mut self.after_note_name) => {}
             Tag::Paragraph if self.lists.is_empty() => self.sink.paragraph_break(),
             // The dash or number stands before an item's first paragraph.
             Tag::Paragraph => {}
@@ -114,14 +108,7 @@ impl<'a> Writer<'a> {
                     self.heading = Some(String::new());
                 }
             }
-            Tag::CodeBlock(kind) => {
-                self.in_code = true;
-                self.sink.paragraph_break();
-                debug_assert!(matches!(
-                    kind,
-                    CodeBlockKind::Fenced(_) | CodeBlockKind::Indented
-                ));
-            }
+            Tag::CodeBlock(_) => self.sink.paragraph_break(),
             Tag::List(first) => {
                 if self.lists.is_empty() {
                     self.sink.paragraph_break();
@@ -131,6 +118,7 @@ impl<'a> Writer<'a> {
             Tag::Item => return self.item(),
             Tag::FootnoteDefinition(name) => {
                 self.sink.paragraph_break();
+                self.after_note_name = true;
                 return self.sink.text(&format!("[{name}] "));
             }
             Tag::Table(_) | Tag::BlockQuote(_) => self.sink.paragraph_break(),
@@ -176,10 +164,7 @@ impl<'a> Writer<'a> {
                     self.first_heading = Some(heading);
                 }
             }
-            TagEnd::CodeBlock => {
-                self.in_code = false;
-                self.sink.paragraph_break();
-            }
+            TagEnd::CodeBlock => self.sink.paragraph_break(),
             TagEnd::List(_) => {
                 self.lists.pop();
                 if self.lists.is_empty() {
@@ -214,12 +199,7 @@ impl<'a> Writer<'a> {
 
 /// The value of a top-level `title:` line. Anything YAML can do beyond that is not a title's business.
 fn yaml_title(metadata: &str) -> Option<&str> {
-    let value = metadata
-        .lines()
-        .find_map(|line| line.strip_prefix("title:"))?
-        .trim();
-    let unquoted = ['"', '\'']
-        .into_iter()
-        .find_map(|quote| value.strip_prefix(quote)?.strip_suffix(quote));
+    let value = metadata.lines().find_map(|line| line.strip_prefix("title:"))?.trim();
+    let unquoted = ['"', '\''].into_iter().find_map(|quote| value.strip_prefix(quote)?.strip_suffix(quote));
     Some(unquoted.unwrap_or(value))
 }

@@ -31,17 +31,11 @@ const EXTRACTORS: [(MediaType, Extract); 5] = [
 ];
 
 /// Tells the type from the bytes and reads the text with that type's extractor.
-pub(super) fn extract(
-    input: &Input,
-    limits: &IngestLimits,
-    sink: &mut TextSink,
-) -> Result<MediaType, Failure> {
+pub(super) fn extract(input: &Input, limits: &IngestLimits, sink: &mut TextSink) -> Result<MediaType, Failure> {
     let media_type = identify(input).map_err(|error| Failure::from_io(&error))??;
     let extractor = EXTRACTORS.iter().find(|(known, _)| *known == media_type);
     let Some((_, extract)) = extractor else {
-        return Err(Failure::UnsupportedMediaType {
-            detected: media_type.as_str().to_owned(),
-        });
+        return Err(Failure::UnsupportedMediaType { detected: media_type.as_str().to_owned() });
     };
     extract(input, limits, sink)?;
     Ok(media_type)
@@ -54,9 +48,7 @@ fn identify(input: &Input) -> io::Result<Result<MediaType, Failure>> {
     Ok(match media_type.as_str() {
         "application/zip" if docx::is_docx(input) => Ok(MediaType::Docx),
         // An Office file with a password is an OLE container around the encrypted ZIP (MS-OFFCRYPTO 2.3).
-        "application/x-ole-storage" if input.contains(&utf16le("EncryptedPackage"))? => {
-            Err(Failure::Encrypted)
-        }
+        "application/x-ole-storage" if input.contains(&utf16le("EncryptedPackage"))? => Err(Failure::Encrypted),
         _ => Ok(media_type),
     })
 }

@@ -13,11 +13,7 @@ use crate::ingest::limits::IngestLimits;
 use crate::ingest::sink::TextSink;
 use crate::ingest::wire::Failure;
 
-pub(super) fn extract(
-    input: &Input,
-    limits: &IngestLimits,
-    sink: &mut TextSink,
-) -> Result<(), Failure> {
+pub(super) fn extract(input: &Input, limits: &IngestLimits, sink: &mut TextSink) -> Result<(), Failure> {
     let text = read(input, limits, sink, |_| None)?;
     for (index, page) in without_escapes(&text).split('\u{c}').enumerate() {
         if index > 0 {
@@ -49,20 +45,13 @@ pub(super) fn read(
         sink.warn(
             WarningCode::CharactersReplaced,
             None,
-            format!(
-                "some bytes are not valid {} and were replaced",
-                encoding.name()
-            ),
+            format!("some bytes are not valid {} and were replaced", encoding.name()),
         );
     }
     Ok(text.into_owned())
 }
 
-fn guess(
-    bytes: &[u8],
-    declared: Option<&'static Encoding>,
-    sink: &mut TextSink,
-) -> &'static Encoding {
+fn guess(bytes: &[u8], declared: Option<&'static Encoding>, sink: &mut TextSink) -> &'static Encoding {
     if let Some(encoding) = declared {
         return encoding;
     }
@@ -72,10 +61,7 @@ fn guess(
     sink.warn(
         WarningCode::EncodingGuessed,
         None,
-        format!(
-            "the file does not tell its encoding; it was read as {}",
-            encoding.name()
-        ),
+        format!("the file does not tell its encoding; it was read as {}", encoding.name()),
     );
     encoding
 }
@@ -100,10 +86,7 @@ mod tests {
 
     #[test]
     fn colour_sequences_are_dropped() {
-        assert_eq!(
-            without_escapes("\u{1b}[31mred\u{1b}[0m and plain"),
-            "red and plain"
-        );
+        assert_eq!(without_escapes("\u{1b}[31mred\u{1b}[0m and plain"), "red and plain");
         assert_eq!(without_escapes("cut \u{1b}[31"), "cut ");
     }
 }

@@ -5,6 +5,7 @@
 //! accepted. Memory does not grow with the document but for its text.
 
 mod body;
+mod flow;
 mod numbering;
 mod package;
 
@@ -29,11 +30,7 @@ pub(super) fn is_docx(input: &Input) -> bool {
     main_part(&mut package).is_ok_and(|name| name.starts_with("word/"))
 }
 
-pub(super) fn extract(
-    input: &Input,
-    limits: &IngestLimits,
-    sink: &mut TextSink,
-) -> Result<(), Failure> {
+pub(super) fn extract(input: &Input, limits: &IngestLimits, sink: &mut TextSink) -> Result<(), Failure> {
     let mut package = Package::open(input, limits.max_expanded_bytes)?;
     let main = main_part(&mut package)?;
     let relations = package.relations(&main)?;
@@ -51,30 +48,16 @@ pub(super) fn extract(
 
 fn main_part(package: &mut Package<'_>) -> Result<String, Failure> {
     let relations = package.relations("")?;
-    let main = relations
-        .into_iter()
-        .find(|relation| relation.kind == "officeDocument");
-    let name = main.map_or_else(
-        || "word/document.xml".to_owned(),
-        |relation| relation.target,
-    );
-    if package.has(&name) {
-        Ok(name)
-    } else {
-        Err(Failure::malformed("its main part is missing"))
-    }
+    let main = relations.into_iter().find(|relation| relation.kind == "officeDocument");
+    let name = main.map_or_else(|| "word/document.xml".to_owned(), |relation| relation.target);
+    if package.has(&name) { Ok(name) } else { Err(Failure::malformed("its main part is missing")) }
 }
 
 /// `dc:title` of the core properties (ECMA-376 part 2, 8.3).
 fn core_title(package: &mut Package<'_>) -> Result<Option<String>, Failure> {
     let relations = package.relations("")?;
-    let core = relations
-        .into_iter()
-        .find(|relation| relation.kind == "core-properties");
-    let name = core.map_or_else(
-        || "docProps/core.xml".to_owned(),
-        |relation| relation.target,
-    );
+    let core = relations.into_iter().find(|relation| relation.kind == "core-properties");
+    let name = core.map_or_else(|| "docProps/core.xml".to_owned(), |relation| relation.target);
     let Some(mut xml) = package.part(&name)? else {
         return Ok(None);
     };
@@ -92,11 +75,7 @@ fn core_title(package: &mut Package<'_>) -> Result<Option<String>, Failure> {
 }
 
 /// List marks are a nicety: where their parts are broken, the text comes without them.
-fn read_numbering(
-    package: &mut Package<'_>,
-    relations: &[Relation],
-    sink: &mut TextSink,
-) -> Numbering {
+fn read_numbering(package: &mut Package<'_>, relations: &[Relation], sink: &mut TextSink) -> Numbering {
     let mut numbering = Numbering::default();
     let mut read = |kind: &str| -> Result<(), Failure> {
         let Some(relation) = relations.iter().find(|relation| relation.kind == kind) else {
@@ -109,11 +88,7 @@ fn read_numbering(
         }
     };
     if read("numbering").and_then(|()| read("styles")).is_err() {
-        sink.warn(
-            WarningCode::PartUnreadable,
-            None,
-            "the list numbers could not be read",
-        );
+        sink.warn(WarningCode::PartUnreadable, None, "the list numbers could not be read");
     }
     numbering
 }
@@ -141,11 +116,7 @@ fn write_asides(
             }
             Ok(_) => {}
             Err(Failure::Malformed { .. }) => {
-                sink.warn(
-                    WarningCode::PartUnreadable,
-                    None,
-                    format!("a {kind} could not be read"),
-                );
+                sink.warn(WarningCode::PartUnreadable, None, format!("a {kind} could not be read"));
             }
             Err(failure) => return Err(failure),
         }
@@ -159,10 +130,7 @@ fn write_notes(
     referenced: &Notes,
     sink: &mut TextSink,
 ) -> Result<(), Failure> {
-    for (kind, places) in [
-        ("footnotes", &referenced.footnotes),
-        ("endnotes", &referenced.endnotes),
-    ] {
+    for (kind, places) in [("footnotes", &referenced.footnotes), ("endnotes", &referenced.endnotes)] {
         let Some(relation) = relations.iter().find(|relation| relation.kind == kind) else {
             continue;
         };
@@ -172,11 +140,7 @@ fn write_notes(
         let mut notes = match read_notes(part) {
             Ok(notes) => notes,
             Err(Failure::Malformed { .. }) => {
-                sink.warn(
-                    WarningCode::PartUnreadable,
-                    None,
-                    format!("the {kind} could not be read"),
-                );
+                sink.warn(WarningCode::PartUnreadable, None, format!("the {kind} could not be read"));
                 continue;
             }
             Err(failure) => return Err(failure),
@@ -189,7 +153,8 @@ fn write_notes(
                 sink.text(&format!("[{number}] "))?;
             }
             for line in lines {
-                sink.text(&line)?;
+                // The mark is often parted from the note by a tab.
+                sink.text(line.trim())?;
                 sink.line_break();
             }
         }

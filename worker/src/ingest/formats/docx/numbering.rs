@@ -63,8 +63,7 @@ impl Numbering {
             match tag.local_name().as_ref() {
                 b"abstractNum" => {
                     definition = attribute(&tag, b"abstractNumId").unwrap_or_default();
-                    self.definitions
-                        .insert(definition.clone(), vec![Level::default(); LEVELS]);
+                    self.definitions.insert(definition.clone(), vec![Level::default(); LEVELS]);
                 }
                 // A `lvl` within `num` overrides; that is rare, and its list keeps the definition's marks.
                 b"lvl" if list.is_empty() => level = level_of(&tag, b"ilvl"),
@@ -74,10 +73,7 @@ impl Numbering {
                 }
                 name => {
                     let levels = self.definitions.get_mut(&definition);
-                    if let Some(level) = levels
-                        .zip(level)
-                        .and_then(|(levels, level)| levels.get_mut(level))
-                    {
+                    if let Some(level) = levels.zip(level).and_then(|(levels, level)| levels.get_mut(level)) {
                         match name {
                             b"start" => level.start = value(&tag).parse().unwrap_or(1),
                             b"numFmt" => level.format = value(&tag),
@@ -115,23 +111,12 @@ impl Numbering {
     /// The mark of a paragraph, with its indent and a blank behind it, and counts it; `None` where it is in no list.
     pub fn mark(&mut self, own: &ListPlace, style: Option<&str>) -> Option<String> {
         let inherited = self.inherited(style);
-        let list = own
-            .list
-            .clone()
-            .or(inherited.list)
-            .filter(|list| list != "0")?;
+        let list = own.list.clone().or(inherited.list).filter(|list| list != "0")?;
         let level = own.level.or(inherited.level).unwrap_or(0).min(LEVELS - 1);
-        let levels = self
-            .lists
-            .get(&list)
-            .and_then(|definition| self.definitions.get(definition))?;
+        let levels = self.lists.get(&list).and_then(|definition| self.definitions.get(definition))?;
         let this = levels.get(level)?;
         let counters = self.counters.entry(list).or_insert([0; LEVELS]);
-        counters[level] = if counters[level] == 0 {
-            this.start
-        } else {
-            counters[level].saturating_add(1)
-        };
+        counters[level] = if counters[level] == 0 { this.start } else { counters[level].saturating_add(1) };
         counters[level + 1..].fill(0);
         let indent = "  ".repeat(level);
         if this.format == "none" || this.template.is_empty() {
@@ -142,15 +127,8 @@ impl Numbering {
         }
         let mut mark = this.template.clone();
         for (place, other) in levels.iter().enumerate().take(level + 1) {
-            let number = if counters[place] == 0 {
-                other.start
-            } else {
-                counters[place]
-            };
-            mark = mark.replace(
-                &format!("%{}", place + 1),
-                &format_number(number, &other.format),
-            );
+            let number = if counters[place] == 0 { other.start } else { counters[place] };
+            mark = mark.replace(&format!("%{}", place + 1), &format_number(number, &other.format));
         }
         Some(format!("{indent}{mark} "))
     }
@@ -163,10 +141,7 @@ impl Numbering {
             let Some(style) = next else { break };
             place.list = place.list.or_else(|| style.place.list.clone());
             place.level = place.level.or(style.place.level);
-            next = style
-                .based_on
-                .as_ref()
-                .and_then(|name| self.styles.get(name));
+            next = style.based_on.as_ref().and_then(|name| self.styles.get(name));
         }
         place
     }
@@ -242,11 +217,8 @@ mod tests {
 
     #[test]
     fn a_level_starts_its_lower_ones_anew() {
-        let level = |format: &str, template: &str| Level {
-            format: format.to_owned(),
-            template: template.to_owned(),
-            start: 1,
-        };
+        let level =
+            |format: &str, template: &str| Level { format: format.to_owned(), template: template.to_owned(), start: 1 };
         let mut levels = vec![Level::default(); LEVELS];
         levels[0] = level("decimal", "%1.");
         levels[1] = level("decimal", "%1.%2");
@@ -254,10 +226,7 @@ mod tests {
         numbering.definitions.insert("d".to_owned(), levels);
         numbering.lists.insert("1".to_owned(), "d".to_owned());
         let mut mark = |level| {
-            let place = ListPlace {
-                list: Some("1".to_owned()),
-                level: Some(level),
-            };
+            let place = ListPlace { list: Some("1".to_owned()), level: Some(level) };
             numbering.mark(&place, None).unwrap()
         };
         let marks = [mark(0), mark(1), mark(1), mark(0), mark(1)];

@@ -43,11 +43,7 @@ impl<'a> Package<'a> {
         let names = (0..archive.len())
             .filter_map(|index| Some((normalise(&archive.name_for_index(index)?.ok()?), index)))
             .collect();
-        Ok(Self {
-            archive,
-            names,
-            remaining: Rc::new(Cell::new(max_expanded_bytes)),
-        })
+        Ok(Self { archive, names, remaining: Rc::new(Cell::new(max_expanded_bytes)) })
     }
 
     pub fn has(&self, name: &str) -> bool {
@@ -68,14 +64,8 @@ impl<'a> Package<'a> {
             event_bytes: Rc::clone(&event_bytes),
             inner: file,
         };
-        let reader =
-            quick_xml::Reader::from_reader(BufReader::with_capacity(32 << 10, capped).into_dyn());
-        Ok(Some(XmlPart {
-            reader,
-            buffer: Vec::new(),
-            open: 0,
-            event_bytes,
-        }))
+        let reader = quick_xml::Reader::from_reader(BufReader::with_capacity(32 << 10, capped).into_dyn());
+        Ok(Some(XmlPart { reader, buffer: Vec::new(), open: 0, event_bytes }))
     }
 
     /// The relations of a part (`""` for the package itself), those that lead outside left out.
@@ -95,9 +85,7 @@ impl<'a> Package<'a> {
             {
                 continue;
             }
-            if let (Some(kind), Some(target)) =
-                (attribute(&tag, b"Type"), attribute(&tag, b"Target"))
-            {
+            if let (Some(kind), Some(target)) = (attribute(&tag, b"Type"), attribute(&tag, b"Target")) {
                 relations.push(Relation {
                     kind: kind.rsplit('/').next().unwrap_or_default().to_owned(),
                     target: join(folder, &target),
@@ -121,10 +109,7 @@ impl XmlPart<'_> {
     pub fn next(&mut self) -> Result<Option<Event<'_>>, Failure> {
         self.buffer.clear();
         self.event_bytes.set(0);
-        let event = self
-            .reader
-            .read_event_into(&mut self.buffer)
-            .map_err(|error| xml_failure(&error))?;
+        let event = self.reader.read_event_into(&mut self.buffer).map_err(|error| xml_failure(&error))?;
         match &event {
             Event::Start(_) => self.open += 1,
             Event::End(_) => self.open = self.open.saturating_sub(1),
@@ -141,16 +126,10 @@ impl XmlPart<'_> {
 
 /// The value of an attribute by its local name, entities resolved.
 pub(super) fn attribute(tag: &BytesStart<'_>, name: &[u8]) -> Option<String> {
-    let found = tag
-        .attributes()
-        .with_checks(false)
-        .flatten()
-        .find(|attribute| attribute.key.local_name().as_ref() == name)?;
+    let found =
+        tag.attributes().with_checks(false).flatten().find(|attribute| attribute.key.local_name().as_ref() == name)?;
     let raw = String::from_utf8_lossy(&found.value);
-    Some(
-        quick_xml::escape::unescape(&raw)
-            .map_or_else(|_| raw.clone().into_owned(), std::borrow::Cow::into_owned),
-    )
+    Some(quick_xml::escape::unescape(&raw).map_or_else(|_| raw.clone().into_owned(), std::borrow::Cow::into_owned))
 }
 
 /// Counts what a part expands to, against the package's cap, the ratio and the length of one event.
@@ -197,9 +176,7 @@ fn xml_failure(error: &quick_xml::Error) -> Failure {
     let quick_xml::Error::Io(io) = error else {
         return Failure::malformed("one of its XML parts is not well-formed");
     };
-    let own = io
-        .get_ref()
-        .and_then(|inner| inner.downcast_ref::<Failure>());
+    let own = io.get_ref().and_then(|inner| inner.downcast_ref::<Failure>());
     own.cloned().unwrap_or_else(|| match io.kind() {
         io::ErrorKind::OutOfMemory => Failure::OutOfMemory,
         _ => Failure::malformed("one of its packed parts is damaged"),
@@ -215,18 +192,12 @@ fn zip_failure(error: ZipError) -> Failure {
 }
 
 fn normalise(name: &str) -> String {
-    name.trim_start_matches(['/', '\\'])
-        .replace('\\', "/")
-        .to_ascii_lowercase()
+    name.trim_start_matches(['/', '\\']).replace('\\', "/").to_ascii_lowercase()
 }
 
 /// Resolves a target against the folder of the part that names it.
 fn join(folder: &str, target: &str) -> String {
-    let mut segments: Vec<&str> = if target.starts_with('/') {
-        Vec::new()
-    } else {
-        folder.split('/').collect()
-    };
+    let mut segments: Vec<&str> = if target.starts_with('/') { Vec::new() } else { folder.split('/').collect() };
     for segment in target.split('/') {
         match segment {
             "" | "." => {}

@@ -28,14 +28,10 @@ pub(super) fn write(lines: &[TextLine], sink: &mut TextSink) -> Result<(), Failu
                 sink.line_break();
             }
         }
-        let continued = lines.get(index + 1).is_some_and(|next| {
-            joins(&line.text, &next.text) && !starts_paragraph(line, next, usual)
-        });
-        let text = if continued {
-            without_hyphen(&line.text)
-        } else {
-            &line.text
-        };
+        let continued = lines
+            .get(index + 1)
+            .is_some_and(|next| joins(&line.text, &next.text) && !starts_paragraph(line, next, usual));
+        let text = if continued { without_hyphen(&line.text) } else { &line.text };
         sink.text(&as_letters(text))?;
         previous = Some(line);
     }
@@ -60,9 +56,7 @@ impl Line {
             left: first.map_or(0.0, |c| c.origin.0),
             baseline: first.map_or(0.0, |c| c.origin.1),
             size: chars.iter().map(|c| c.size).fold(0.0, f64::max),
-            horizontal: chars
-                .iter()
-                .all(|c| (c.end.1 - c.origin.1).abs() < 0.1 * c.size.max(0.1)),
+            horizontal: chars.iter().all(|c| (c.end.1 - c.origin.1).abs() < 0.1 * c.size.max(0.1)),
         }
     }
 
@@ -77,11 +71,7 @@ impl Line {
 fn usual_distance(lines: &[Line]) -> Option<f64> {
     let mut distances: Vec<f64> = lines
         .windows(2)
-        .filter_map(|pair| {
-            pair[0]
-                .distance_to(&pair[1])
-                .filter(|distance| *distance < 3.0 * pair[0].size)
-        })
+        .filter_map(|pair| pair[0].distance_to(&pair[1]).filter(|distance| *distance < 3.0 * pair[0].size))
         .collect();
     distances.sort_by(f64::total_cmp);
     distances.get(distances.len() / 2).copied()
@@ -93,7 +83,9 @@ fn starts_paragraph(previous: &Line, line: &Line, usual: Option<f64>) -> bool {
     };
     let ratio = previous.size / line.size.max(f64::EPSILON);
     let other_size = !(1.0 / PARAGRAPH_SIZE..=PARAGRAPH_SIZE).contains(&ratio);
-    let far = usual.is_some_and(|usual| distance > usual * PARAGRAPH_DISTANCE);
+    // Large letters stand further apart by nature.
+    let far =
+        distance > line.size * PARAGRAPH_DISTANCE && usual.is_some_and(|usual| distance > usual * PARAGRAPH_DISTANCE);
     far || (other_size && distance > 0.8 * line.size)
 }
 
@@ -106,8 +98,7 @@ fn joins(line: &str, next: &str) -> bool {
 }
 
 fn without_hyphen(line: &str) -> &str {
-    line.strip_suffix(['-', '\u{2010}', '\u{ad}'])
-        .unwrap_or(line)
+    line.strip_suffix(['-', '\u{2010}', '\u{ad}']).unwrap_or(line)
 }
 
 /// Replaces presentation forms (Latin, Armenian, Hebrew and Arabic) by the letters they stand for.
@@ -132,13 +123,7 @@ mod tests {
     use super::*;
 
     fn line(text: &str, baseline: f64, size: f64) -> Line {
-        Line {
-            text: text.to_owned(),
-            left: 0.0,
-            baseline,
-            size,
-            horizontal: true,
-        }
+        Line { text: text.to_owned(), left: 0.0, baseline, size, horizontal: true }
     }
 
     #[test]
@@ -159,10 +144,7 @@ mod tests {
             line("e", 300.0, 10.0),
         ];
         let usual = usual_distance(&lines);
-        let starts: Vec<bool> = lines
-            .windows(2)
-            .map(|pair| starts_paragraph(&pair[0], &pair[1], usual))
-            .collect();
+        let starts: Vec<bool> = lines.windows(2).map(|pair| starts_paragraph(&pair[0], &pair[1], usual)).collect();
         assert_eq!(starts, [false, false, true, false]);
     }
 

@@ -9,7 +9,7 @@ mod lines;
 
 use millrace_shared::media::MediaType;
 use otf_pdf_doc::{Document, Page};
-use otf_pdf_syntax::{Error, Limits, OpenOptions, Source, SourceError};
+use otf_pdf_syntax::{Error, Limits, Object, OpenOptions, Source, SourceError};
 use otf_pdf_text::TextExtractor;
 
 use super::Input;
@@ -21,16 +21,8 @@ use crate::ingest::wire::Failure;
 /// One decoded stream: more than any page's text or font needs, less than the child's memory.
 const MAX_STREAM_BYTES: u64 = 128 << 20;
 
-pub(super) fn extract(
-    input: &Input,
-    limits: &IngestLimits,
-    sink: &mut TextSink,
-) -> Result<(), Failure> {
-    let source = InputSource(
-        input
-            .try_clone()
-            .map_err(|error| Failure::from_io(&error))?,
-    );
+pub(super) fn extract(input: &Input, limits: &IngestLimits, sink: &mut TextSink) -> Result<(), Failure> {
+    let source = InputSource(input.try_clone().map_err(|error| Failure::from_io(&error))?);
     let options = OpenOptions {
         limits: Limits {
             max_pages: limits.max_pages,
@@ -55,15 +47,19 @@ pub(super) fn extract(
             Err(error @ (Error::Limit(_) | Error::Source(_))) => return Err(failure(error)),
             Err(error) => {
                 let number = sink.page_number();
-                sink.warn(
-                    WarningCode::PartUnreadable,
-                    Some(number),
-                    format!("the page could not be read: {error}"),
-                );
+                sink.warn(WarningCode::PartUnreadable, Some(number), format!("the page could not be read: {error}"));
             }
         }
-        if sink.page_is_empty() && draws_objects(page) {
-            silent.push(sink.page_number());
+        if sink.page_is_empty() {
+            match draws(&document, page) {
+                Ok(true) => silent.push(sink.page_number()),
+                Ok(false) => {}
+                Err(error @ Error::Limit(_)) => return Err(failure(error)),
+                Err(_) => {
+                    let number = sink.page_number();
+                    sink.warn(WarningCode::PartUnreadable, Some(number), "the page's content is damaged");
+                }
+            }
         }
         sink.page_break()?;
     }
@@ -71,11 +67,26 @@ pub(super) fn extract(
     Ok(())
 }
 
-/// Whether a page uses pictures or forms, which may show text that is not text.
-fn draws_objects(page: &Page) -> bool {
-    page.resources
-        .as_ref()
-        .is_some_and(|resources| resources.contains_key(b"XObject"))
+/// Whether a page without text draws pictures or forms, which may show text that is not text.
+///
+/// The parser leaves out content that it cannot decode; here it is decoded once more, so that a page which is empty for
+/// that reason does not pass as a blank one.
+fn draws(document: &Document, page: &Page) -> Result<bool, Error> {
+    let store = document.store();
+    let parts = match page.dict.get(b"Contents").map(|contents| store.resolve(contents)) {
+        Some(Object::Array(items)) => items.iter().map(|item| store.resolve(item)).collect(),
+        Some(single) => vec![single],
+        None => Vec::new(),
+    };
+    let mut has_content = false;
+    for part in parts {
+        if let Object::Stream(stream) = part {
+            let content = store.decode_stream(&stream)?;
+            has_content |= content.data.iter().any(|byte| !byte.is_ascii_whitespace());
+        }
+    }
+    let has_objects = page.resources.as_ref().is_some_and(|resources| resources.contains_key(b"XObject"));
+    Ok(has_content && has_objects)
 }
 
 fn warn_of_silence(silent: &[u32], sink: &mut TextSink) {
@@ -85,24 +96,15 @@ fn warn_of_silence(silent: &[u32], sink: &mut TextSink) {
         return;
     }
     for &page in silent {
-        sink.warn(
-            WarningCode::PageWithoutText,
-            Some(page),
-            "the page has pictures, but no text",
-        );
+        sink.warn(WarningCode::PageWithoutText, Some(page), "the page has pictures, but no text");
     }
 }
 
 fn failure(error: Error) -> Failure {
     match error {
         Error::InvalidPassword | Error::UnsupportedEncryption(_) => Failure::Encrypted,
-        Error::Limit(kind) => Failure::too_large(format!(
-            "the {kind} limit for {} was reached",
-            MediaType::Pdf
-        )),
-        Error::Source(error) => Failure::Io {
-            reason: error.message().to_owned(),
-        },
+        Error::Limit(kind) => Failure::too_large(format!("the {kind} limit for {} was reached", MediaType::Pdf)),
+        Error::Source(error) => Failure::Io { reason: error.message().to_owned() },
         error => Failure::malformed(error.to_string()),
     }
 }
@@ -116,8 +118,6 @@ impl Source for InputSource {
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, SourceError> {
-        self.0
-            .read_at(offset, buffer)
-            .map_err(|error| SourceError::new(error.kind().to_string()))
+        self.0.read_at(offset, buffer).map_err(|error| SourceError::new(error.kind().to_string()))
     }
 }

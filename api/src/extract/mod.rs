@@ -1,0 +1,28 @@
+//! Extractors whose refusals are ours: every malformed request ends as a problem that names the field.
+
+mod auth;
+mod json;
+mod path;
+mod query;
+
+pub use auth::{Operator, Submitter};
+pub use json::{Json, OptionalJson};
+pub use path::Path;
+pub use query::{Query, from_text};
+
+use http::HeaderMap;
+use http::header::CONTENT_TYPE;
+use millrace_shared::jobs::FieldError;
+
+/// A serde error at a path, as a field of ours. serde names the root `.`, which says nothing to a client.
+fn field_error(path: &serde_path_to_error::Path, message: &str, root: &str) -> FieldError {
+    let path = path.to_string();
+    let field = if path == "." { root.to_owned() } else { path };
+    FieldError::new(field, message)
+}
+
+/// The media type of a body without its parameters, in lower case.
+pub(crate) fn media_type(headers: &HeaderMap) -> Option<String> {
+    let essence = headers.get(CONTENT_TYPE)?.to_str().ok()?.split(';').next()?;
+    Some(essence.trim().to_ascii_lowercase())
+}

@@ -1,0 +1,316 @@
+//! Taking in documents.
+//!
+//! The file streams to the object store while it is hashed; memory stays flat. Its type is told from its first bytes. A file of a type
+//! that nobody can read is taken in all the same: its asset becomes `failed`, with the type, where its owner will look for it. The name
+//! is a label and nothing else.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::multipart::{Field, Multipart, MultipartError};
+use axum::extract::{FromRequest as _, Request, State};
+use axum::response::{IntoResponse as _, Response};
+use axum::{Extension, Json};
+use bytes::BytesMut;
+use http::header::LOCATION;
+use http::{HeaderValue, StatusCode};
+use millrace_shared::db::assets::{self, AssetState, NewAsset};
+use millrace_shared::db::jobs::{self, JobRow};
+use millrace_shared::ids::{AssetId, OrgId};
+use millrace_shared::intake::{self, IntakeError};
+use millrace_shared::jobs::{AssetProcess, JobPayload as _, JobRequest, NewJob};
+use millrace_shared::ledger::Accepted;
+use millrace_shared::media::{self, MediaType};
+use millrace_shared::storage::{ObjectKey, Received, Upload};
+use utoipa::ToSchema;
+
+use crate::envelope::TraceContext;
+use crate::error::ApiError;
+use crate::extract::{Submitter, media_type};
+use crate::paced::{Paced, Progress};
+use crate::state::AppState;
+use crate::wire::{Asset, Job, Uploaded};
+
+const FIELD: &str = "file";
+const NAME_CHARS: usize = 255;
+
+/// The form of an upload.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it describes the form; the handler reads it as a stream")]
+pub(super) struct UploadForm {
+    /// The document. Its file name becomes the asset's name; its content type is ignored.
+    #[schema(value_type = String, format = Binary)]
+    file: Vec<u8>,
+}
+
+/// Upload a document.
+///
+/// PDF, DOCX, HTML, Markdown or plain text, told from its bytes.
+///
+/// A file of any other type is taken too; its asset becomes `failed` with `unsupported_media_type` and the type that was found.
+/// The same bytes twice in one organisation are one asset: the second upload answers 200 with the first one's, and a failed one is
+/// processed again.
+#[utoipa::path(
+    post, path = "/v1/assets", tag = "Assets", operation_id = "uploadAsset",
+    request_body(content = UploadForm, content_type = "multipart/form-data"),
+    responses(
+        (status = 202, description = "It is stored and will be processed", body = Uploaded, headers(("location" = String, description = "The asset"))),
+        (status = 200, description = "The organisation has these bytes already", body = Uploaded),
+        (status = 413, description = "It is larger than `MILLRACE_MAX_UPLOAD_BYTES`"),
+        (status = 415, description = "The body is no multipart form"),
+        (status = 422, description = "There must be exactly one field `file`, and it must not be empty"),
+    ),
+)]
+pub(super) async fn upload(
+    State(state): State<AppState>,
+    Submitter(caller): Submitter,
+    Extension(trace): Extension<TraceContext>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let mut form = Form::open(request, state.limits().request_timeout).await?;
+    let id = AssetId::new();
+    let key = ObjectKey::asset(caller.org, id);
+    let mut upload = state.storage().upload(&key, state.limits().upload_bytes);
+    let file = match form.receive(&mut upload).await {
+        Ok(file) => file,
+        Err(error) => {
+            discard(upload).await;
+            return Err(error);
+        }
+    };
+    let document = Document { org: caller.org, id, key, file, received: upload.received(), trace: trace.0 };
+    document.record(&state, upload).await
+}
+
+async fn discard(upload: Upload) {
+    if let Err(error) = upload.abort().await {
+        tracing::warn!(error = &error as &dyn std::error::Error, "an unfinished upload could not be thrown away");
+    }
+}
+
+/// What the form told of the file.
+struct File {
+    name: String,
+    media_type: MediaType,
+}
+
+/// The multipart form, read piece by piece.
+struct Form {
+    multipart: Multipart,
+    progress: Progress,
+    patience: Duration,
+}
+
+impl Form {
+    async fn open(request: Request, patience: Duration) -> Result<Self, ApiError> {
+        if media_type(request.headers()).as_deref() != Some("multipart/form-data") {
+            return Err(ApiError::UnsupportedMediaType("multipart/form-data"));
+        }
+        let progress = Progress::default();
+        let request = request.map(|body| Body::from_stream(Paced::new(body, progress.clone())));
+        let multipart = Multipart::from_request(request, &())
+            .await
+            .map_err(|_| ApiError::Malformed("the content type names no valid boundary".into()))?;
+        Ok(Self { multipart, progress, patience })
+    }
+
+    /// Reads the whole form; its one file goes to `upload`.
+    async fn receive(&mut self, upload: &mut Upload) -> Result<File, ApiError> {
+        let mut file = None;
+        loop {
+            let next = tokio::time::timeout(self.patience, self.multipart.next_field()).await;
+            let Some(field) = next.map_err(|_| ApiError::Timeout(self.patience))?.map_err(|error| malformed(&error))?
+            else {
+                break;
+            };
+            match (field.name(), &file) {
+                (Some(FIELD), None) => file = Some(self::receive(field, upload, &self.progress, self.patience).await?),
+                (Some(FIELD), Some(_)) => {
+                    return Err(ApiError::invalid(FIELD, "must be sent once; upload files one by one"));
+                }
+                (name, _) => {
+                    let name: String = name.unwrap_or("(no name)").chars().take(100).collect();
+                    return Err(ApiError::invalid(name, "is not a field of this form; send one field called `file`"));
+                }
+            }
+        }
+        file.ok_or_else(|| ApiError::invalid(FIELD, "is required: a multipart field called `file` with the document"))
+    }
+}
+
+fn malformed(error: &MultipartError) -> ApiError {
+    ApiError::Malformed(format!("the multipart form cannot be read: {}", error.body_text()).into())
+}
+
+async fn receive(
+    mut field: Field<'_>,
+    upload: &mut Upload,
+    progress: &Progress,
+    patience: Duration,
+) -> Result<File, ApiError> {
+    let name = label(field.file_name().unwrap_or_default());
+    let mut head = BytesMut::new();
+    let mut media_type = None;
+    loop {
+        let piece = tokio::time::timeout(patience, field.chunk()).await;
+        let Some(piece) = piece.map_err(|_| ApiError::Timeout(patience))?.map_err(|error| malformed(&error))? else {
+            break;
+        };
+        progress.made();
+        if media_type.is_none() {
+            let missing = media::HEAD_BYTES - head.len();
+            head.extend_from_slice(&piece[..piece.len().min(missing)]);
+            if head.len() == media::HEAD_BYTES {
+                media_type = Some(media::detect(&head));
+            }
+        }
+        upload.write(piece).await?;
+    }
+    if head.is_empty() {
+        return Err(ApiError::invalid(FIELD, "is empty"));
+    }
+    Ok(File { name, media_type: media_type.unwrap_or_else(|| media::detect(&head)) })
+}
+
+/// The last part of whatever the client says the file is called, without control characters.
+fn label(file_name: &str) -> String {
+    let last = file_name.rsplit(['/', '\\']).next().unwrap_or_default();
+    let label: String = last.chars().filter(|letter| !letter.is_control()).take(NAME_CHARS).collect();
+    let label = label.trim();
+    if label.is_empty() { "unnamed".to_owned() } else { label.to_owned() }
+}
+
+/// A document that was received, on its way into the ledger.
+struct Document {
+    org: OrgId,
+    id: AssetId,
+    key: ObjectKey,
+    file: File,
+    received: Received,
+    trace: String,
+}
+
+impl Document {
+    async fn record(&self, state: &AppState, upload: Upload) -> Result<Response, ApiError> {
+        if let Some(known) = self.known(state).await? {
+            discard(upload).await;
+            return self.again(state, known).await;
+        }
+        upload.finish().await?;
+        if let Some(response) = self.insert(state).await? {
+            return Ok(response);
+        }
+        // Somebody uploaded the same bytes in the meantime.
+        if let Err(error) = state.storage().delete(&self.key).await {
+            tracing::error!(error = &error as &dyn std::error::Error, object = %self.key, "a duplicate's object is left over");
+        }
+        match self.known(state).await? {
+            Some(known) => self.again(state, known).await,
+            None => Err(gone()),
+        }
+    }
+
+    async fn known(&self, state: &AppState) -> Result<Option<assets::Asset>, ApiError> {
+        let mut connection = state.database().acquire().await?;
+        Ok(assets::find_by_content(&mut connection, self.org, &self.received.sha256).await?)
+    }
+
+    fn job(&self, state: &AppState, asset_id: AssetId) -> Result<NewJob, ApiError> {
+        let payload = serde_json::to_value(AssetProcess { asset_id }).map_err(ApiError::internal)?;
+        let request = vec![JobRequest::new(AssetProcess::KIND, payload)];
+        let jobs = intake::check(state.kinds(), request, &self.trace, |_| String::new()).map_err(ApiError::Invalid)?;
+        jobs.into_iter().next().ok_or_else(|| ApiError::internal("a checked request gave no job"))
+    }
+
+    /// A new asset with its job; `None` if the organisation has got these bytes in the meantime.
+    async fn insert(&self, state: &AppState) -> Result<Option<Response>, ApiError> {
+        let job = self.job(state, self.id)?;
+        let mut transaction = state.database().begin().await?;
+        // The row comes first: whoever loses the race for the bytes must not have taken anything else.
+        let new = NewAsset {
+            id: self.id,
+            org: self.org,
+            name: &self.file.name,
+            media_type: self.file.media_type.as_str(),
+            size_bytes: i64::try_from(self.received.size_bytes).map_err(ApiError::internal)?,
+            sha256: self.received.sha256,
+            storage_key: &self.key,
+            job: job.id,
+        };
+        let Some(asset) = assets::insert(&mut transaction, &new).await? else { return Ok(None) };
+        let accepted = intake::accept(&mut transaction, self.org, &[job], |_| String::new()).await?;
+        transaction.commit().await?;
+        intake::publish(state.queues(), &accepted).await;
+        Ok(Some(answer(StatusCode::ACCEPTED, asset, accepted.first().map(Accepted::row).cloned(), Seen::First)))
+    }
+
+    /// The asset that has these bytes; processed again if it had failed.
+    async fn again(&self, state: &AppState, known: assets::Asset) -> Result<Response, ApiError> {
+        if known.state != AssetState::Failed {
+            let mut connection = state.database().acquire().await?;
+            let job = jobs::find(&mut connection, self.org, known.job_id).await?;
+            return Ok(answer(StatusCode::OK, known, job, Seen::Before));
+        }
+        let job = self.job(state, known.id)?;
+        let mut transaction = state.database().begin().await?;
+        let accepted = intake::accept(&mut transaction, self.org, &[job], |_| String::new()).await;
+        let accepted = accepted.map_err(|error| match error {
+            IntakeError::Invalid(_) => gone(),
+            IntakeError::Database(error) => error.into(),
+        })?;
+        let asset = assets::get(&mut transaction, self.org, known.id).await?.ok_or_else(gone)?;
+        transaction.commit().await?;
+        intake::publish(state.queues(), &accepted).await;
+        Ok(answer(StatusCode::ACCEPTED, asset, accepted.first().map(Accepted::row).cloned(), Seen::Before))
+    }
+}
+
+/// The same bytes were deleted while they were uploaded again.
+fn gone() -> ApiError {
+    ApiError::Conflict {
+        code: "asset_deleted",
+        detail: "the same file was deleted at the same moment; upload it again".to_owned(),
+    }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Seen {
+    First,
+    Before,
+}
+
+fn answer(status: StatusCode, asset: assets::Asset, job: Option<JobRow>, seen: Seen) -> Response {
+    let location = HeaderValue::try_from(format!("/v1/assets/{}", asset.id));
+    let body = Uploaded {
+        asset: Asset::from(asset),
+        job: job.map(|row| Job::from(millrace_shared::views::JobView::from_ledger(row))),
+        duplicate: seen == Seen::Before,
+    };
+    let mut response = (status, Json(body)).into_response();
+    if let Ok(location) = location {
+        response.headers_mut().insert(LOCATION, location);
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_is_never_a_path() {
+        for (given, label_of) in [
+            ("report.pdf", "report.pdf"),
+            ("../../etc/passwd", "passwd"),
+            ("C:\\Users\\x\\a.docx", "a.docx"),
+            ("a\u{0}b\r\n.txt", "ab.txt"),
+            ("", "unnamed"),
+            ("..", ".."),
+            ("  \u{7f} ", "unnamed"),
+            ("/", "unnamed"),
+        ] {
+            assert_eq!(label(given), label_of, "{given:?}");
+        }
+        assert_eq!(label(&"ä".repeat(300)).chars().count(), 255);
+    }
+}

@@ -1,0 +1,169 @@
+//! What handlers need, built once at start.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use millrace_shared::auth::JwtVerifier;
+use millrace_shared::config::ApiConfig;
+use millrace_shared::jobs::{KindSet, Kinds};
+use millrace_shared::queue::Queues;
+use millrace_shared::storage::Storage;
+use millrace_shared::telemetry::MetricsHandle;
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::waiter::Waiter;
+
+/// How often the metrics' histograms are drained.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// Bounds on what one request may cost.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Largest JSON body.
+    pub body_bytes: usize,
+    /// Largest uploaded file.
+    pub upload_bytes: u64,
+    /// Longest time for a request, uploads and long polls excepted.
+    pub request_timeout: Duration,
+}
+
+/// Shared by all requests; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct AppState(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    database: PgPool,
+    queues: Queues,
+    storage: Storage,
+    kinds: Kinds,
+    tokens: Option<JwtVerifier>,
+    metrics: MetricsHandle,
+    limits: Limits,
+    draining: CancellationToken,
+    waiter: Waiter,
+    description: Bytes,
+}
+
+impl AppState {
+    /// Opens everything that the configuration names. Connects to nothing yet, so that the API starts while Postgres or Redis
+    /// is away and says so in `/health/ready`.
+    ///
+    /// # Errors
+    /// When a URL, a key or the storage's directory is not usable.
+    pub fn open(config: &ApiConfig, metrics: MetricsHandle, draining: CancellationToken) -> anyhow::Result<Self> {
+        let common = &config.common;
+        let tokens = config.jwt.as_ref().map(JwtVerifier::new).transpose().map_err(anyhow::Error::msg)?;
+        let kinds = Kinds::new(if common.probe { KindSet::WorkAndProbe } else { KindSet::Work });
+        Ok(Self(Arc::new(Inner {
+            database: millrace_shared::db::pool(&common.database, "millrace-api")?,
+            queues: Queues::connect(&common.redis_url, Duration::from_secs(2))?,
+            storage: Storage::open(&common.storage)?,
+            kinds,
+            tokens,
+            metrics,
+            limits: Limits {
+                body_bytes: config.max_body_bytes,
+                upload_bytes: config.max_upload_bytes,
+                request_timeout: config.request_timeout,
+            },
+            draining,
+            waiter: Waiter::default(),
+            description: Bytes::from(crate::openapi().to_pretty_json()?),
+        })))
+    }
+
+    /// Postgres.
+    #[must_use]
+    pub fn database(&self) -> &PgPool {
+        &self.0.database
+    }
+
+    /// Redis.
+    #[must_use]
+    pub fn queues(&self) -> &Queues {
+        &self.0.queues
+    }
+
+    /// The object store.
+    #[must_use]
+    pub fn storage(&self) -> &Storage {
+        &self.0.storage
+    }
+
+    /// The kinds of jobs that may be submitted.
+    #[must_use]
+    pub fn kinds(&self) -> &Kinds {
+        &self.0.kinds
+    }
+
+    /// Verifies tokens; absent where only API keys are accepted.
+    #[must_use]
+    pub fn tokens(&self) -> Option<&JwtVerifier> {
+        self.0.tokens.as_ref()
+    }
+
+    /// Renders the metrics.
+    #[must_use]
+    pub fn metrics(&self) -> &MetricsHandle {
+        &self.0.metrics
+    }
+
+    /// Bounds on what one request may cost.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        self.0.limits
+    }
+
+    /// Tells when jobs end.
+    #[must_use]
+    pub(crate) fn waiter(&self) -> &Waiter {
+        &self.0.waiter
+    }
+
+    /// The OpenAPI description, as JSON.
+    #[must_use]
+    pub(crate) fn description(&self) -> Bytes {
+        self.0.description.clone()
+    }
+
+    /// Cancelled once the process is asked to end: long polls answer at once.
+    #[must_use]
+    pub fn draining(&self) -> &CancellationToken {
+        &self.0.draining
+    }
+
+    /// Starts what runs beside the requests; stop it after the last one.
+    #[must_use]
+    pub fn spawn_background(&self) -> Background {
+        let background = Background { tracker: TaskTracker::new(), stop: CancellationToken::new() };
+        let (state, stop) = (self.clone(), background.stop.clone());
+        background.tracker.spawn(async move { state.waiter().run(state.database(), &stop).await });
+        let (state, stop) = (self.clone(), background.stop.clone());
+        background.tracker.spawn(async move {
+            while stop.run_until_cancelled(tokio::time::sleep(UPKEEP)).await.is_some() {
+                state.metrics().run_upkeep();
+            }
+        });
+        background.tracker.close();
+        background
+    }
+}
+
+/// What runs beside the requests.
+#[derive(Debug)]
+pub struct Background {
+    tracker: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Background {
+    /// Stops it and waits until it has ended.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        self.tracker.wait().await;
+    }
+}

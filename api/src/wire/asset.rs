@@ -1,0 +1,179 @@
+use std::fmt::Write as _;
+
+use chrono::{DateTime, Utc};
+use millrace_shared::db::assets;
+use millrace_shared::ids::{AssetId, JobId};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::Job;
+
+/// Where a document stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AssetState {
+    /// Stored; its text is not there yet.
+    Pending,
+    /// Text and chunks are there.
+    Ready,
+    /// It was given up; `error` says why.
+    Failed,
+}
+
+impl From<assets::AssetState> for AssetState {
+    fn from(state: assets::AssetState) -> Self {
+        match state {
+            assets::AssetState::Pending => Self::Pending,
+            assets::AssetState::Ready => Self::Ready,
+            assets::AssetState::Failed => Self::Failed,
+        }
+    }
+}
+
+impl From<AssetState> for assets::AssetState {
+    fn from(state: AssetState) -> Self {
+        match state {
+            AssetState::Pending => Self::Pending,
+            AssetState::Ready => Self::Ready,
+            AssetState::Failed => Self::Failed,
+        }
+    }
+}
+
+/// An uploaded document.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(example = json!({
+    "id": "0193e4a8-7a10-7b1e-8a45-2f9a1c3d4e5f", "name": "report.pdf", "state": "ready", "media_type": "application/pdf",
+    "size_bytes": 48_213, "sha256": "a9955637ed45683a104f0c4b0a08f1bd6ad05be87263cfe95cf9b3952fe9242c",
+    "title": "Water levels", "pages": 3, "words": 1204, "chunks": 9, "warnings": [], "error": null,
+    "job_id": "0193e4a8-6f4e-7c3a-9d55-0f6a3c1b2d7e", "created_at": "2026-01-31T08:00:00Z", "updated_at": "2026-01-31T08:00:01Z"
+}))]
+pub struct Asset {
+    /// Its id.
+    #[schema(value_type = uuid::Uuid)]
+    pub id: AssetId,
+    /// The uploader's name for it.
+    pub name: String,
+    /// Where it stands.
+    pub state: AssetState,
+    /// Told from its bytes.
+    pub media_type: String,
+    /// Its size.
+    pub size_bytes: i64,
+    /// SHA-256 of its bytes, in hexadecimal.
+    pub sha256: String,
+    /// The document's own title.
+    pub title: Option<String>,
+    /// Known once it is ready; a format without pages has one.
+    pub pages: Option<i32>,
+    /// Known once it is ready.
+    pub words: Option<i64>,
+    /// Known once it is ready.
+    pub chunks: Option<i32>,
+    /// What a reader of the text should know.
+    pub warnings: Vec<AssetWarning>,
+    /// Why it was given up.
+    pub error: Option<AssetError>,
+    /// The job that processes it, or did so last.
+    #[schema(value_type = uuid::Uuid)]
+    pub job_id: JobId,
+    /// When it was uploaded.
+    pub created_at: DateTime<Utc>,
+    /// When its state changed last.
+    pub updated_at: DateTime<Utc>,
+}
+
+/// What a reader of a document's text should know.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct AssetWarning {
+    /// A stable name.
+    pub code: String,
+    /// The page it is about, from 1.
+    pub page: Option<u32>,
+    /// A sentence for people.
+    pub message: String,
+}
+
+/// Why a document was given up.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct AssetError {
+    /// A stable name, such as `encrypted`.
+    pub code: String,
+    /// What went wrong, for people.
+    pub message: String,
+}
+
+impl From<assets::Asset> for Asset {
+    fn from(asset: assets::Asset) -> Self {
+        Self {
+            id: asset.id,
+            name: asset.name,
+            state: asset.state.into(),
+            media_type: asset.media_type,
+            size_bytes: asset.size_bytes,
+            sha256: hexadecimal(&asset.sha256),
+            title: asset.title,
+            pages: asset.pages,
+            words: asset.words,
+            chunks: asset.chunks,
+            warnings: asset
+                .warnings
+                .into_iter()
+                .map(|warning| AssetWarning { code: warning.code, page: warning.page, message: warning.message })
+                .collect(),
+            error: asset.error_code.map(|code| AssetError { code, message: asset.error_message.unwrap_or_default() }),
+            job_id: asset.job_id,
+            created_at: asset.created_at,
+            updated_at: asset.updated_at,
+        }
+    }
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing to a string does not fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// The answer to an upload.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Uploaded {
+    /// The document.
+    pub asset: Asset,
+    /// The job that processes it; null where it ended so long ago that it is no longer kept.
+    pub job: Option<Job>,
+    /// Whether the organisation had these bytes already: then this is the earlier document.
+    pub duplicate: bool,
+}
+
+/// A piece of a document's text.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!({
+    "ordinal": 0, "page": 1, "start_char": 0, "end_char": 47, "text": "Water levels rose by a metre in a single night."
+}))]
+pub struct Chunk {
+    /// Its place in the document, from 0.
+    pub ordinal: i32,
+    /// The page it lies on, from 1.
+    pub page: i32,
+    /// Offset of its first character in `GET /v1/assets/{id}/text`, counted in Unicode scalar values.
+    pub start_char: i32,
+    /// Offset after its last character.
+    pub end_char: i32,
+    /// The text.
+    pub text: String,
+}
+
+impl From<assets::StoredChunk> for Chunk {
+    fn from(chunk: assets::StoredChunk) -> Self {
+        Self {
+            ordinal: chunk.ordinal,
+            page: chunk.page,
+            start_char: chunk.start_char,
+            end_char: chunk.end_char,
+            text: chunk.text,
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! The shapes of requests and answers. They are a contract with clients and change only by addition, whatever happens inside.
+
+mod asset;
+mod job;
+mod params;
+mod queue;
+
+pub use asset::{Asset, AssetState, Chunk, Uploaded};
+pub use job::{Accepted, Attempt, BatchBody, DeadLetter, Job, JobState, KindInfo, SubmitBody};
+pub use params::{IdempotencyKey, Limit, Timestamp, Wait, page_request};
+pub use queue::{Queue, QueueLimits, QueueSettings};
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// A page of a list, newest first.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct List<T> {
+    /// The page.
+    pub items: Vec<T>,
+    /// Give this as `cursor` for the next page; null on the last one.
+    pub next_cursor: Option<String>,
+}
+
+impl<T> List<T> {
+    /// A page of rows as a page of what clients see.
+    pub fn of<R>(page: millrace_shared::db::Page<R>, show: impl FnMut(R) -> T) -> Self {
+        Self {
+            items: page.items.into_iter().map(show).collect(),
+            next_cursor: page.next.map(|cursor| cursor.to_string()),
+        }
+    }
+}

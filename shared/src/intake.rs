@@ -1,0 +1,109 @@
+//! Taking in submissions: checks, the ledger, and what else a kind wants done in the same transaction.
+
+use std::time::Duration;
+
+use sqlx::PgConnection;
+
+use crate::db::assets;
+use crate::ids::OrgId;
+use crate::jobs::{AssetProcess, FieldError, JobPayload as _, JobRequest, Kinds, NewJob, SubmitError};
+use crate::ledger::{self, Accepted};
+use crate::queue::Queues;
+
+/// A submission was not taken in.
+#[derive(Debug, thiserror::Error)]
+pub enum IntakeError {
+    /// Fields that are wrong.
+    #[error("the submission is not valid")]
+    Invalid(Vec<FieldError>),
+    /// Postgres.
+    #[error("the database gave no answer")]
+    Database(#[from] sqlx::Error),
+}
+
+/// Checks every request and gives the jobs, or all that is wrong. `place` names a request within the body, such as `jobs[3].`.
+///
+/// # Errors
+/// All fields of all requests that are wrong.
+pub fn check(
+    kinds: &Kinds,
+    requests: Vec<JobRequest>,
+    trace_context: &str,
+    place: impl Fn(usize) -> String,
+) -> Result<Vec<NewJob>, Vec<FieldError>> {
+    let mut jobs = Vec::with_capacity(requests.len());
+    let mut errors = Vec::new();
+    for (index, request) in requests.into_iter().enumerate() {
+        match request.check(kinds) {
+            Ok(job) => jobs.push(NewJob { trace_context: Some(trace_context.to_owned()), ..job }),
+            Err(SubmitError(fields)) => errors.extend(at(&place(index), fields)),
+        }
+    }
+    if errors.is_empty() { Ok(jobs) } else { Err(errors) }
+}
+
+fn at(place: &str, fields: Vec<FieldError>) -> impl Iterator<Item = FieldError> {
+    fields.into_iter().map(move |field| FieldError::new(format!("{place}{}", field.field), field.message))
+}
+
+/// Puts checked jobs into the ledger, all or none, within the caller's transaction. Commit, then call [`publish`].
+///
+/// # Errors
+/// When a payload names something that the organisation does not have, or Postgres is away.
+pub async fn accept(
+    connection: &mut PgConnection,
+    org: OrgId,
+    jobs: &[NewJob],
+    place: impl Fn(usize) -> String,
+) -> Result<Vec<Accepted>, IntakeError> {
+    let accepted = ledger::accept(connection, org, jobs).await?;
+    let mut errors = Vec::new();
+    for (index, accepted) in accepted.iter().enumerate() {
+        errors.extend(at(&place(index), prepare(connection, org, accepted).await?));
+    }
+    if errors.is_empty() { Ok(accepted) } else { Err(IntakeError::Invalid(errors)) }
+}
+
+/// What a kind wants done when its job is accepted. One line a kind that has something to do.
+async fn prepare(
+    connection: &mut PgConnection,
+    org: OrgId,
+    accepted: &Accepted,
+) -> Result<Vec<FieldError>, sqlx::Error> {
+    let row = accepted.row();
+    if row.kind == AssetProcess::KIND
+        && let Ok(payload) = serde_json::from_value::<AssetProcess>(row.payload.clone())
+        && !assets::reset_pending(connection, org, payload.asset_id, row.id).await?
+    {
+        return Ok(vec![FieldError::new("payload.asset_id", "names no asset of this organisation")]);
+    }
+    Ok(Vec::new())
+}
+
+/// How long a caller waits for Redis to hear of accepted jobs. Whoever submits must not feel that Redis is away.
+const PUBLISH_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Tells Redis of accepted jobs, after the commit. A failure is logged and not given back: the jobs are safe, and the reconciler
+/// brings them.
+pub async fn publish(queues: &Queues, accepted: &[Accepted]) {
+    within_patience(tell(queues, accepted)).await;
+}
+
+/// Tells Redis of what follows from a commit, for as long as a caller can be made to wait.
+pub async fn within_patience(telling: impl Future<Output = ()>) {
+    if tokio::time::timeout(PUBLISH_TIMEOUT, telling).await.is_err() {
+        metrics::counter!("millrace_push_failures_total").increment(1);
+        tracing::warn!("Redis did not answer in time; the reconciler will bring it what it missed");
+    }
+}
+
+async fn tell(queues: &Queues, accepted: &[Accepted]) {
+    let new: Vec<_> =
+        accepted.iter().filter(|job| matches!(job, Accepted::New(_))).map(|job| job.row().clone()).collect();
+    ledger::publish(queues, &new).await;
+    for job in accepted {
+        if let Accepted::Replaced(row) = job {
+            ledger::publish_replacement(queues, row).await;
+        }
+    }
+}

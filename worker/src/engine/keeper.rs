@@ -1,0 +1,158 @@
+//! The lease keeper: extends the leases of everything that runs, and hears of cancellations.
+//!
+//! It extends at a third of the lease, so that two extensions may fail before a lease runs out. When Redis is away it goes on trying: a job
+//! whose lease ran out meanwhile runs to its end, and the ledger decides whether that end counts.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    time::Duration,
+};
+
+use millrace_shared::{
+    ids::JobId,
+    jobs::QueueName,
+    queue::{Extension, Lease, Queues},
+};
+use tokio_util::sync::CancellationToken;
+
+/// Why a running job must end before its handler does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Stop {
+    /// Somebody cancelled the job.
+    Cancelled,
+    /// The worker must go; the job goes back.
+    HandBack,
+}
+
+/// A running job's switch.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Switch {
+    reason: Arc<OnceLock<Stop>>,
+    token: CancellationToken,
+}
+
+impl Switch {
+    /// Stops the job; the first reason counts.
+    pub(crate) fn stop(&self, reason: Stop) {
+        let _ = self.reason.set(reason);
+        self.token.cancel();
+    }
+
+    /// Waits until the job is stopped.
+    pub(crate) async fn stopped(&self) -> Stop {
+        self.token.cancelled().await;
+        self.reason.get().copied().unwrap_or(Stop::HandBack)
+    }
+
+    /// A token for what the job starts.
+    pub(crate) fn token(&self) -> CancellationToken {
+        self.token.child_token()
+    }
+}
+
+struct Held {
+    queue: QueueName,
+    lease: Lease,
+    switch: Switch,
+}
+
+/// All leases of a worker process.
+#[derive(Clone)]
+pub(crate) struct Keeper {
+    queues: Queues,
+    lease: Duration,
+    held: Arc<Mutex<HashMap<JobId, Held>>>,
+}
+
+impl fmt::Debug for Keeper {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keeper").field("held", &self.held().len()).finish_non_exhaustive()
+    }
+}
+
+/// A lease that is being kept, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    keeper: Keeper,
+    lease: Lease,
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        let mut held = self.keeper.held();
+        // A zombie of this job may run beside its next delivery; each lets go of its own lease only.
+        if held.get(&self.lease.id).is_some_and(|held| held.lease == self.lease) {
+            held.remove(&self.lease.id);
+        }
+    }
+}
+
+impl Keeper {
+    pub(crate) fn new(queues: Queues, lease: Duration) -> Self {
+        Self { queues, lease, held: Arc::default() }
+    }
+
+    fn held(&self) -> MutexGuard<'_, HashMap<JobId, Held>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps a lease.
+    pub(crate) fn keep(&self, queue: QueueName, lease: Lease, switch: Switch) -> Kept {
+        self.held().insert(lease.id, Held { queue, lease, switch });
+        Kept { keeper: self.clone(), lease }
+    }
+
+    /// Stops a job if it runs here.
+    pub(crate) fn cancel(&self, id: JobId) {
+        if let Some(held) = self.held().get(&id) {
+            held.switch.stop(Stop::Cancelled);
+        }
+    }
+
+    /// Stops everything that runs here, to be handed back.
+    pub(crate) fn hand_back_all(&self) -> usize {
+        let held = self.held();
+        held.values().for_each(|held| held.switch.stop(Stop::HandBack));
+        held.len()
+    }
+
+    /// Extends leases until `end`.
+    pub(crate) async fn run(self, end: CancellationToken) {
+        let mut beat = tokio::time::interval(self.lease / 3);
+        beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        while end.run_until_cancelled(beat.tick()).await.is_some() {
+            let mut by_queue: HashMap<QueueName, Vec<Lease>> = HashMap::new();
+            for held in self.held().values() {
+                by_queue.entry(held.queue).or_default().push(held.lease);
+            }
+            for (queue, leases) in by_queue {
+                self.extend(queue, &leases).await;
+            }
+        }
+    }
+
+    async fn extend(&self, queue: QueueName, leases: &[Lease]) {
+        match self.queues.extend(queue, leases, self.lease).await {
+            Ok(extensions) => {
+                // A job that ended while the extension was on its way is not held any more, and not lost.
+                let still_held = |lease: &Lease| self.held().get(&lease.id).is_some_and(|held| held.lease == *lease);
+                let lost = leases.iter().zip(&extensions);
+                let lost =
+                    lost.filter(|(lease, extension)| **extension == Extension::Lost && still_held(lease)).count();
+                if lost > 0 {
+                    tracing::warn!(queue = %queue, jobs = lost, "leases are lost; the jobs may be running elsewhere too, and the ledger will decide");
+                }
+                for (lease, _) in
+                    leases.iter().zip(extensions).filter(|(_, extension)| *extension == Extension::Cancelled)
+                {
+                    self.cancel(lease.id);
+                }
+            }
+            Err(error) => {
+                tracing::warn!(queue = %queue, error = %error, jobs = leases.len(), "leases could not be extended");
+            }
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! The engine: claims jobs, runs their handlers, and brings their ends to the ledger and to Redis.
+//!
+//! ```text
+//!  Redis ──claim──▶ Claimer ──▶ channel ──▶ QueueBackend ──▶ apalis worker ──▶ SettleLayer ──▶ CatchPanic ──▶ HandlerService
+//!    ▲   (one per queue)  └─ ledger: still to do?                                   │  ├─ Keeper extends the lease
+//!    └──────────── settle, give back (batched) ◀── Concluder: ledger (batched) ◀────┘  └─ Isolation: suspects run in a child
+//! ```
+//!
+//! A drain stops the claimers; what is claimed runs on until the deadline, and is then cut off and handed back. Nothing here is detached:
+//! every task is in one tracker, and [`Engine::run`] returns when all of them have ended.
+
+mod backend;
+mod batcher;
+mod claim;
+mod conclude;
+mod isolate;
+mod keeper;
+mod reconciler;
+mod run;
+mod settle;
+mod wake;
+
+pub(crate) use isolate::{CANNOT_BEGIN, COMMAND as RUN_ONE, Suspect};
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use apalis::{layers::catch_panic::CatchPanicLayer, prelude::Monitor};
+use apalis_core::{
+    backend::Backend,
+    error::BoxDynError,
+    task::Task,
+    worker::{
+        builder::WorkerBuilder,
+        service::{IntoWorkerService, WorkerService},
+    },
+};
+use millrace_shared::{config::QueueSlots, jobs::QueueName, queue::Queues, signals::Shutdown};
+use sqlx::PgPool;
+use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower::{Layer as _, Service};
+
+use self::{
+    backend::QueueBackend,
+    claim::Claimer,
+    conclude::{Concluder, Conclusion},
+    isolate::Isolation,
+    keeper::Keeper,
+    reconciler::Reconciler,
+    run::{HandlerService, Outcome, Panicked, Run, panicked},
+    settle::{Patience, SettleLayer, Settler},
+    wake::Bells,
+};
+use crate::handler::Handlers;
+
+/// After the deadline of a drain, ends of cut-off jobs may take this long to be written before they are given up.
+const LAST_WRITES: Duration = Duration::from_secs(3);
+
+/// A worker process's engine.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    pub(crate) pool: PgPool,
+    pub(crate) queues: Queues,
+    pub(crate) handlers: Arc<Handlers>,
+    /// This process's name, as leases and attempts show it.
+    pub(crate) worker: Arc<str>,
+    pub(crate) serves: Vec<QueueSlots>,
+    pub(crate) lease: Duration,
+    pub(crate) drain_timeout: Duration,
+}
+
+/// The handlers under apalis' panic layer: the same stack in the worker and in a suspect's child.
+fn handler_stack(
+    service: HandlerService,
+) -> impl Service<Task<Run>, Response = Outcome, Error = BoxDynError, Future: Send + 'static> {
+    catch_panic().layer(service)
+}
+
+type PanicHandler = fn(&Box<dyn std::any::Any + Send>) -> Panicked;
+
+fn catch_panic() -> CatchPanicLayer<PanicHandler, Panicked> {
+    CatchPanicLayer::with_panic_handler(panicked as PanicHandler)
+}
+
+/// Hands the service to apalis as it is.
+struct AsIs(HandlerService);
+
+impl<B: Backend<Task = Task<Run>>> IntoWorkerService<B, HandlerService> for AsIs {
+    type Task = Task<Run>;
+    type Backend = B;
+
+    fn into_service(self, backend: B) -> WorkerService<B, HandlerService> {
+        WorkerService { backend, service: self.0 }
+    }
+}
+
+impl Engine {
+    /// Works until a drain is asked for and over. Gives how many jobs had to be cut off and handed back.
+    pub(crate) async fn run(self, shutdown: &Shutdown) -> usize {
+        let (tracker, helpers) = (TaskTracker::new(), TaskTracker::new());
+        let (give_up, end) = (CancellationToken::new(), CancellationToken::new());
+        let keeper = Keeper::new(self.queues.clone(), self.lease);
+        let concluder = Concluder::new(
+            self.pool.clone(),
+            self.queues.clone(),
+            Arc::clone(&self.handlers),
+            Arc::clone(&self.worker),
+            (&helpers, give_up.clone()),
+        );
+        let bells: Bells = self.serves.iter().map(|served| (served.queue, Arc::default())).collect();
+        let reconciler = Reconciler { pool: self.pool.clone(), queues: self.queues.clone(), bell: Arc::default() };
+        let isolation = Arc::new(Isolation::new(PathBuf::from("/proc/self/exe")));
+        let mut monitor = Monitor::new().should_restart(|_, _| true);
+        let patience = Patience { longest: self.lease, give_up: give_up.clone() };
+        let mut slots = Slots(Vec::new());
+        for served in &self.serves {
+            let layer = SettleLayer {
+                keeper: keeper.clone(),
+                concluder: concluder.clone(),
+                settler: Settler::new(&helpers, &self.queues, served.queue, &patience),
+                isolation: Arc::clone(&isolation),
+                tracker: tracker.clone(),
+            };
+            let bell = Arc::clone(&bells[&served.queue]);
+            let queue_slots = Arc::new(Semaphore::new(served.slots.get() as usize));
+            slots.0.push((Arc::clone(&queue_slots), served.slots.get()));
+            let bells = (bell, Arc::clone(&reconciler.bell));
+            let claimed = self.claim_for((served.queue, queue_slots), bells, &tracker, &shutdown.drain);
+            let backend = QueueBackend { claimed: Arc::new(Mutex::new(claimed)), layer };
+            let service = HandlerService { handlers: Arc::clone(&self.handlers), pool: self.pool.clone() };
+            let name = format!("{}/{}", self.worker, served.queue);
+            monitor = monitor.register(move |_| {
+                WorkerBuilder::new(name.as_str())
+                    .backend(backend.clone())
+                    .layer(catch_panic())
+                    .build(AsIs(service.clone()))
+            });
+        }
+        helpers.spawn(reconciler.run(shutdown.drain.clone()));
+        helpers.spawn(wake::listen(self.queues.clone(), bells, keeper.clone(), end.clone()));
+        helpers.spawn(keeper.clone().run(end.clone()));
+        let handed_back = drain_after(monitor, &slots, &keeper, (shutdown, self.drain_timeout, &give_up)).await;
+        tracker.close();
+        tracker.wait().await;
+        end.cancel();
+        drop(concluder);
+        helpers.close();
+        helpers.wait().await;
+        handed_back
+    }
+
+    /// Starts a queue's claimer. Gives the receiving end of what it claims.
+    fn claim_for(
+        &self,
+        (queue, slots): (QueueName, Arc<Semaphore>),
+        (bell, reconciler): (Arc<Notify>, Arc<Notify>),
+        tracker: &TaskTracker,
+        drain: &CancellationToken,
+    ) -> mpsc::Receiver<Run> {
+        let (sender, receiver) = mpsc::channel(slots.available_permits());
+        let claimer = Claimer {
+            queue,
+            slots,
+            lease: self.lease,
+            worker: Arc::clone(&self.worker),
+            queues: self.queues.clone(),
+            pool: self.pool.clone(),
+            bell,
+            reconciler,
+            claimed: sender,
+            drain: drain.clone(),
+        };
+        tracker.spawn(claimer.run());
+        receiver
+    }
+}
+
+/// The slots of the queues: whoever gets all of them knows that nothing runs any more.
+struct Slots(Vec<(Arc<Semaphore>, u32)>);
+
+impl Slots {
+    async fn all_free(&self) {
+        for (slots, count) in &self.0 {
+            // An error means that the semaphore is closed, which nobody does.
+            let _ = slots.acquire_many(*count).await;
+        }
+    }
+}
+
+/// Runs the apalis workers until the drain; then waits for the running jobs, and cuts off those that are late.
+async fn drain_after(
+    monitor: Monitor,
+    slots: &Slots,
+    keeper: &Keeper,
+    (shutdown, timeout, give_up): (&Shutdown, Duration, &CancellationToken),
+) -> usize {
+    let workers = monitor.context();
+    let mut running = tokio::spawn(monitor.run());
+    tokio::select! {
+        () = shutdown.drain.cancelled() => {}
+        ended = &mut running => {
+            // Unreachable unless apalis itself gives up; the process then drains as if it had been told to.
+            let error = ended.map(|result| result.map_err(|error| error.to_string()));
+            tracing::error!(?error, "the workers ended by themselves");
+            shutdown.drain.cancel();
+        }
+    }
+    let handed_back = tokio::select! {
+        () = slots.all_free() => 0,
+        () = tokio::time::sleep(timeout) => {
+            tracing::warn!("the drain deadline has passed");
+            keeper.hand_back_all()
+        }
+        () = shutdown.now.cancelled() => keeper.hand_back_all(),
+    };
+    if tokio::time::timeout(LAST_WRITES, slots.all_free()).await.is_err() {
+        give_up.cancel();
+        if tokio::time::timeout(LAST_WRITES, slots.all_free()).await.is_err() {
+            tracing::error!("jobs could not be handed back in time; their leases will run out");
+        }
+    }
+    // A worker whose backend has run dry still waits to be told.
+    if let Err(error) = workers.shutdown() {
+        tracing::error!(error = %error, "the workers could not be told to end");
+    }
+    if !running.is_finished() && tokio::time::timeout(LAST_WRITES, running).await.is_err() {
+        tracing::error!("the workers did not end");
+    }
+    handed_back
+}
+
+/// A suspect's child: runs one job and gives what is left to do in Redis. `None` where it could not begin.
+pub(crate) async fn run_suspect(
+    suspect: Suspect,
+    pool: PgPool,
+    queues: Queues,
+    (handlers, worker): (Arc<Handlers>, Arc<str>),
+) -> Option<Conclusion> {
+    let tracker = TaskTracker::new();
+    let give_up = CancellationToken::new();
+    let concluder = Concluder::new(pool.clone(), queues, Arc::clone(&handlers), worker, (&tracker, give_up));
+    let service = HandlerService { handlers, pool: pool.clone() };
+    isolate::run_suspect(suspect, &pool, service, &concluder).await
+}

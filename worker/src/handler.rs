@@ -1,0 +1,229 @@
+//! What a job kind's handler sees: its payload, its context, and how to end.
+//!
+//! A handler writes nothing to the ledger itself. It gives back [`Effects`], which the engine applies in the transaction that ends the
+//! job: if that transaction does not count, because another delivery of the job was faster, neither do the effects.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use futures_util::future::BoxFuture;
+use millrace_shared::{
+    db::runs,
+    ids::{JobId, OrgId},
+    jobs::{JobPayload, NewJob, Policy},
+};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use sqlx::{PgConnection, PgPool};
+use tokio_util::sync::CancellationToken;
+
+type Source = Box<dyn std::error::Error + Send + Sync>;
+
+/// Progress is written at most so often; what comes faster is left out.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
+
+/// A job kind's work.
+#[async_trait]
+pub(crate) trait Handler: Send + Sync + 'static {
+    /// The kind.
+    type Payload: JobPayload;
+
+    /// Does the work. It is dropped where it stands when the job's time is up, the job is cancelled, or the worker must go.
+    async fn run(&self, job: &JobContext, payload: Self::Payload) -> Result<Effects, JobError>;
+}
+
+/// How a handler fails.
+#[derive(Debug)]
+pub(crate) enum JobError {
+    /// Another attempt may succeed.
+    Retry {
+        /// A stable word for the sort of error.
+        class: &'static str,
+        /// What happened.
+        source: Source,
+    },
+    /// Nothing is wrong with the job, but now is not the time: it waits and uses up no attempt.
+    Snooze {
+        /// How long.
+        after: Duration,
+        /// Why.
+        source: Source,
+    },
+    /// No further attempt can help.
+    Fail {
+        /// A stable word for the sort of error.
+        class: &'static str,
+        /// What happened.
+        source: Source,
+    },
+}
+
+impl JobError {
+    pub(crate) fn retry(class: &'static str, source: impl Into<Source>) -> Self {
+        Self::Retry { class, source: source.into() }
+    }
+
+    pub(crate) fn fail(class: &'static str, source: impl Into<Source>) -> Self {
+        Self::Fail { class, source: source.into() }
+    }
+}
+
+/// An error and what caused it, in one line.
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    // Postgres refuses NUL in text, and an error may quote anything.
+    text.replace('\0', "\u{fffd}")
+}
+
+/// A write to Postgres inside the completing transaction. It may be applied again if the transaction has to be repeated.
+#[async_trait]
+pub(crate) trait Write: Send + Sync {
+    async fn apply(&self, connection: &mut PgConnection, job: &JobContext) -> sqlx::Result<()>;
+}
+
+/// What a success brings about.
+#[derive(Default)]
+pub(crate) struct Effects {
+    /// What the job's `result` shows.
+    pub(crate) result: Option<Value>,
+    /// Jobs that follow.
+    pub(crate) jobs: Vec<NewJob>,
+    /// Rows to be written.
+    pub(crate) writes: Vec<Box<dyn Write>>,
+}
+
+impl Effects {
+    /// Whether a batch of successes can be written at once: nothing but the job's own row is touched.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.jobs.is_empty() && self.writes.is_empty()
+    }
+}
+
+impl fmt::Debug for Effects {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Effects")
+            .field("jobs", &self.jobs.len())
+            .field("writes", &self.writes.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A running job, as its handler sees it.
+pub(crate) struct JobContext {
+    /// The job.
+    pub(crate) id: JobId,
+    /// The tenant.
+    pub(crate) org: OrgId,
+    /// The attempt, counted from 1.
+    pub(crate) attempt: u32,
+    /// How often it was put off so far.
+    pub(crate) snoozes: u32,
+    /// When its time is up.
+    pub(crate) deadline: Instant,
+    /// Cancelled when the handler must end; a handler that starts processes or tasks passes it on.
+    pub(crate) cancel: CancellationToken,
+    pub(crate) pool: PgPool,
+    pub(crate) checkpoint: Mutex<Option<Value>>,
+    pub(crate) last_progress: Mutex<Option<Instant>>,
+}
+
+impl JobContext {
+    /// How much of its time is left.
+    pub(crate) fn remaining(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+
+    /// Tells people how far the job is. Losing this is harmless, so an error is not the handler's concern.
+    pub(crate) async fn progress(&self, percent: u8, message: &str) {
+        {
+            let mut last = self.last_progress.lock().unwrap_or_else(PoisonError::into_inner);
+            if percent < 100 && last.is_some_and(|at| at.elapsed() < PROGRESS_INTERVAL) {
+                return;
+            }
+            *last = Some(Instant::now());
+        }
+        let written = async { runs::progress(&mut *self.pool.acquire().await?, self.id, percent, message).await };
+        if let Err(error) = written.await {
+            tracing::debug!(job.id = %self.id, error = %error, "progress was not written");
+        }
+    }
+
+    /// Keeps a value for the job's next run, whatever ends this one: a retry, a loss, a deploy.
+    pub(crate) async fn checkpoint(&self, value: Value) -> Result<(), JobError> {
+        let written = async { runs::checkpoint(&mut *self.pool.acquire().await?, self.id, &value).await };
+        written.await.map_err(|error| JobError::retry("database", error))?;
+        *self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
+        Ok(())
+    }
+
+    /// The last checkpoint, of this run or an earlier one. One that does not fit `T`, because the code has changed, counts as none.
+    pub(crate) fn saved<T: DeserializeOwned>(&self) -> Option<T> {
+        let saved = self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
+        serde_json::from_value(saved).ok()
+    }
+}
+
+impl fmt::Debug for JobContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JobContext").field("id", &self.id).field("attempt", &self.attempt).finish_non_exhaustive()
+    }
+}
+
+type Run = dyn for<'a> Fn(&'a JobContext, Value) -> BoxFuture<'a, Result<Effects, JobError>> + Send + Sync;
+
+/// A registered handler.
+pub(crate) struct Registered {
+    /// The kind's defaults.
+    pub(crate) policy: Policy,
+    /// Decodes the payload and runs the handler.
+    pub(crate) run: Box<Run>,
+}
+
+/// The handlers of a worker, by kind.
+#[derive(Default)]
+pub(crate) struct Handlers(HashMap<&'static str, Registered>);
+
+impl Handlers {
+    /// Adds a handler for its kind.
+    #[must_use]
+    pub(crate) fn with<H: Handler>(mut self, handler: H) -> Self {
+        let handler = Arc::new(handler);
+        let run: Box<Run> = Box::new(move |job, payload| {
+            let handler = Arc::clone(&handler);
+            Box::pin(async move {
+                // The payload met the schema when it was accepted; a misfit means that the schema has changed since.
+                let payload = serde_json::from_value(payload).map_err(|error| JobError::fail("payload", error))?;
+                handler.run(job, payload).await
+            })
+        });
+        self.0.insert(H::Payload::KIND, Registered { policy: H::Payload::POLICY, run });
+        self
+    }
+
+    /// The handler of a kind.
+    pub(crate) fn get(&self, kind: &str) -> Option<&Registered> {
+        self.0.get(kind)
+    }
+
+    /// The kinds that have a handler.
+    pub(crate) fn kinds(&self) -> impl Iterator<Item = &'static str> {
+        self.0.keys().copied()
+    }
+}
+
+impl fmt::Debug for Handlers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.kinds()).finish()
+    }
+}

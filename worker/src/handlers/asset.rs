@@ -1,0 +1,156 @@
+//! `asset.process`: fetches an uploaded document, has it read in a confined child process, and stores text and chunks.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use millrace_shared::{
+    config::{ExtractConfig, WorkerConfig},
+    db::assets::{self, Chunk, Extraction, Warning},
+    ids::AssetId,
+    jobs::AssetProcess,
+    storage::{ObjectKey, Storage, StorageError},
+};
+use serde_json::json;
+use sqlx::PgConnection;
+
+use crate::{
+    handler::{Effects, Handler, JobContext, JobError, Write},
+    ingest::{Document, Extractor, IngestLimits, WarningCode},
+};
+
+pub(crate) struct AssetHandler {
+    storage: Storage,
+    extractor: Extractor,
+}
+
+impl AssetHandler {
+    pub(crate) fn new(config: &WorkerConfig) -> anyhow::Result<Self> {
+        Ok(Self {
+            storage: Storage::open(&config.common.storage)?,
+            extractor: Extractor::new(limits(&config.extract))?,
+        })
+    }
+}
+
+fn limits(config: &ExtractConfig) -> IngestLimits {
+    IngestLimits {
+        memory_limit_bytes: config.memory_bytes,
+        cpu_limit: Duration::from_secs(u64::from(config.cpu_seconds)),
+        wall_limit: Duration::from_secs(u64::from(config.wall_seconds)),
+        max_text_chars: config.max_chars as usize,
+        chunk_chars: config.chunk_chars as usize,
+        ..IngestLimits::default()
+    }
+}
+
+/// Replaces the asset's text and chunks and makes it ready, in the transaction that ends the job.
+struct StoreText {
+    asset: AssetId,
+    extraction: Extraction,
+}
+
+#[async_trait]
+impl Write for StoreText {
+    async fn apply(&self, connection: &mut PgConnection, job: &JobContext) -> sqlx::Result<()> {
+        // An asset that was deleted meanwhile takes nothing, and nobody misses it.
+        assets::store_extraction(connection, job.org, self.asset, &self.extraction).await.map(drop)
+    }
+}
+
+#[async_trait]
+impl Handler for AssetHandler {
+    type Payload = AssetProcess;
+
+    async fn run(&self, job: &JobContext, payload: AssetProcess) -> Result<Effects, JobError> {
+        let asset = payload.asset_id;
+        let found = async { assets::get(&mut *job.pool.acquire().await?, job.org, asset).await };
+        let found = found.await.map_err(|error| JobError::retry("database", error))?;
+        if found.is_none() {
+            return Err(JobError::fail("asset_not_found", "there is no such asset in this organisation"));
+        }
+        let scratch = tempfile::tempdir().map_err(|error| JobError::retry("io", error))?;
+        let file = scratch.path().join("document");
+        self.storage.download(&ObjectKey::asset(job.org, asset), &file).await.map_err(storage_error)?;
+        job.progress(30, "reading the document").await;
+        let document = self.extractor.extract(&file, &job.cancel).await.map_err(|error| {
+            let class = error.code();
+            if error.is_retryable() { JobError::retry(class, error) } else { JobError::fail(class, error) }
+        })?;
+        job.progress(90, "storing the text").await;
+        let result = json!({
+            "asset_id": asset,
+            "media_type": document.media_type,
+            "pages": document.pages.len(),
+            "words": document.words,
+            "chunks": document.chunks.len(),
+        });
+        let extraction = extraction_of(document);
+        Ok(Effects {
+            result: Some(result),
+            writes: vec![Box::new(StoreText { asset, extraction })],
+            ..Effects::default()
+        })
+    }
+}
+
+fn storage_error(error: StorageError) -> JobError {
+    match error {
+        error @ StorageError::Missing(_) => JobError::fail("asset_content_missing", error),
+        error => JobError::retry("storage", error),
+    }
+}
+
+/// The document as rows: its text cut at the pages' beginnings, so that the pages joined are the whole text and the chunks' offsets hold.
+fn extraction_of(document: Document) -> Extraction {
+    let starts = document.pages.iter().skip(1).map(|page| page.start);
+    Extraction {
+        title: document.title,
+        pages: cut_at(&document.text, starts),
+        words: document.words,
+        chunks: document
+            .chunks
+            .into_iter()
+            .map(|chunk| Chunk { page: chunk.page, start_char: chunk.start, end_char: chunk.end, text: chunk.text })
+            .collect(),
+        warnings: document
+            .warnings
+            .into_iter()
+            .map(|warning| Warning { code: name_of(warning.code), page: warning.page, message: warning.message })
+            .collect(),
+    }
+}
+
+/// The code as serde spells it.
+fn name_of(code: WarningCode) -> String {
+    serde_json::to_value(code).ok().and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+/// Cuts a text at these character offsets, in one pass.
+fn cut_at(text: &str, starts: impl Iterator<Item = u32>) -> Vec<String> {
+    let mut pieces = Vec::new();
+    let (mut begin, mut position) = (0, 0);
+    let mut characters = text.char_indices().map(|(byte, _)| byte).chain([text.len()]);
+    let mut at = characters.next().unwrap_or(0);
+    for start in starts {
+        while position < start {
+            let Some(next) = characters.next() else { break };
+            (at, position) = (next, position + 1);
+        }
+        pieces.push(text[begin..at].to_owned());
+        begin = at;
+    }
+    pieces.push(text[begin..].to_owned());
+    pieces
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_cut_at_characters_and_not_at_bytes() {
+        assert_eq!(cut_at("Mühle\nрека\n水車", [6, 11].into_iter()), ["Mühle\n", "река\n", "水車"]);
+        assert_eq!(cut_at("one page", std::iter::empty()), ["one page"]);
+        assert_eq!(cut_at("ab", [2, 2].into_iter()), ["ab", "", ""]);
+    }
+}

@@ -1,0 +1,40 @@
+//! The handlers of all job kinds.
+
+mod asset;
+mod probe;
+
+use millrace_shared::{config::WorkerConfig, jobs::KindSet};
+
+use crate::handler::Handlers;
+
+/// The registry. A new kind's handler is one line here.
+///
+/// # Errors
+/// Where a handler cannot be set up.
+pub(crate) fn all(set: KindSet, config: &WorkerConfig) -> anyhow::Result<Handlers> {
+    let handlers = Handlers::default().with(asset::AssetHandler::new(config)?);
+    Ok(match set {
+        KindSet::Work => handlers,
+        KindSet::WorkAndProbe => handlers.with(probe::ProbeHandler),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use millrace_shared::{config::Source, jobs::Kinds};
+
+    use super::*;
+
+    #[test]
+    fn every_kind_has_a_handler_and_every_handler_a_kind() {
+        let source = [("DATABASE_URL", "postgres://localhost/none"), ("REDIS_URL", "redis://localhost")];
+        let config = WorkerConfig::load(&Source::from_iter(source)).expect("a minimal configuration loads");
+        for set in [KindSet::Work, KindSet::WorkAndProbe] {
+            let kinds: BTreeSet<_> = Kinds::new(set).iter().map(|kind| kind.name).collect();
+            let handlers = all(set, &config).expect("handlers can be set up");
+            assert_eq!(handlers.kinds().collect::<BTreeSet<_>>(), kinds);
+        }
+    }
+}

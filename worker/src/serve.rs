@@ -1,0 +1,110 @@
+//! The worker as a service, and as the child that runs one suspect.
+
+use std::{io::Read as _, process::ExitCode, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use millrace_shared::{
+    address,
+    config::{Source, WorkerConfig},
+    db,
+    jobs::KindSet,
+    queue::Queues,
+    signals, telemetry,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    engine::{self, CANNOT_BEGIN, Engine, Suspect},
+    handlers,
+    server::{self, Checks},
+};
+
+/// Redis answers in microseconds; a call that takes this long is lost.
+const REDIS_TIMEOUT: Duration = Duration::from_secs(5);
+
+fn kinds(config: &WorkerConfig) -> KindSet {
+    if config.common.probe { KindSet::WorkAndProbe } else { KindSet::Work }
+}
+
+/// This process's name: unique, and telling where to look for its logs.
+fn worker_name() -> Arc<str> {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let unique: u32 = rand::random();
+    format!("{host}-{}-{unique:08x}", std::process::id()).into()
+}
+
+/// Runs the worker until it is told to go.
+pub async fn serve(config: WorkerConfig) -> anyhow::Result<()> {
+    let (shutdown, _listener) = signals::listen().context("signals cannot be listened to")?;
+    let metrics = telemetry::init_metrics()?;
+    let pool = db::pool(&config.common.database, "millrace-worker")?;
+    let queues = Queues::connect(&config.common.redis_url, REDIS_TIMEOUT)?;
+    let worker = worker_name();
+    let listener = tokio::net::TcpListener::bind(config.bind)
+        .await
+        .with_context(|| format!("MILLRACE_WORKER_BIND: {} cannot be listened on", config.bind))?;
+    let bound = listener.local_addr()?;
+    if let Some(file) = &config.address_file {
+        address::publish(file, bound).context("MILLRACE_ADDRESS_FILE cannot be written")?;
+    }
+    let serves: Vec<String> = config.queues.iter().map(|served| format!("{}={}", served.queue, served.slots)).collect();
+    tracing::info!(worker = %worker, address = %bound, queues = serves.join(","), "worker started");
+    let checks = Checks {
+        pool: pool.clone(),
+        queues: queues.clone(),
+        drain: shutdown.drain.clone(),
+        metrics,
+        worker: worker.to_string(),
+    };
+    let end = CancellationToken::new();
+    let health = tokio::spawn(server::serve(listener, checks, end.clone()));
+    let engine = Engine {
+        pool: pool.clone(),
+        queues,
+        handlers: Arc::new(handlers::all(kinds(&config), &config)?),
+        worker,
+        serves: config.queues.clone(),
+        lease: config.lease,
+        drain_timeout: config.drain_timeout,
+    };
+    let handed_back = engine.run(&shutdown).await;
+    end.cancel();
+    health.await??;
+    pool.close().await;
+    tracing::info!(jobs.handed_back = handed_back, "drained");
+    Ok(())
+}
+
+/// Runs the suspect on standard input, and prints what is left to do in Redis.
+pub async fn run_one(source: &Source) -> ExitCode {
+    match try_run_one(source).await {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(u8::try_from(CANNOT_BEGIN).unwrap_or(1)),
+        Err(error) => {
+            tracing::error!(error = format!("{error:#}"), "the job could not begin");
+            ExitCode::from(u8::try_from(CANNOT_BEGIN).unwrap_or(1))
+        }
+    }
+}
+
+async fn try_run_one(source: &Source) -> anyhow::Result<bool> {
+    // A signal to a whole group of processes is for the worker, which decides about its children.
+    let ignored = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
+        signal_hook::flag::register(signal, Arc::clone(&ignored))?;
+    }
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+    let mut input = Vec::new();
+    std::io::stdin().take(64 * 1024).read_to_end(&mut input)?;
+    let suspect: Suspect = serde_json::from_slice(&input).context("the job on standard input is not readable")?;
+    let mut config = WorkerConfig::load(source)?;
+    config.common.database.max_connections = 2;
+    let pool = db::pool(&config.common.database, "millrace-worker run-one")?;
+    let queues = Queues::connect(&config.common.redis_url, REDIS_TIMEOUT)?;
+    let handlers = Arc::new(handlers::all(kinds(&config), &config)?);
+    let Some(conclusion) = engine::run_suspect(suspect, pool, queues, (handlers, worker_name())).await else {
+        return Ok(false);
+    };
+    serde_json::to_writer(std::io::stdout(), &conclusion)?;
+    Ok(true)
+}

@@ -1,0 +1,73 @@
+//! Every document of `fixtures/documents`, down to the last character.
+
+use std::fmt::Write;
+
+use millrace_worker::ingest::Document;
+
+use crate::{extract, fixture, fixtures, limits};
+
+fn slice(document: &Document, start: u32, end: u32) -> String {
+    document.text.chars().skip(start as usize).take((end - start) as usize).collect()
+}
+
+/// The document as a reviewer reads it.
+fn page_by_page(document: &Document) -> String {
+    let mut shown = format!(
+        "type: {}\ntitle: {}\nwords: {}\nchunks: {}\n",
+        document.media_type,
+        document.title.as_deref().unwrap_or("-"),
+        document.words,
+        document.chunks.len()
+    );
+    for warning in &document.warnings {
+        writeln!(shown, "warning: {:?} {:?} {}", warning.code, warning.page, warning.message).unwrap();
+    }
+    for page in &document.pages {
+        writeln!(shown, "--- page {}\n{}", page.number, slice(document, page.start, page.end)).unwrap();
+    }
+    shown
+}
+
+#[tokio::test]
+async fn every_document_gives_its_text() {
+    let files = fixtures("documents");
+    assert!(files.len() >= 10, "the fixtures are missing");
+    for file in files {
+        let name = file.file_name().unwrap().to_str().unwrap().to_owned();
+        let document = extract(&file, limits()).await.unwrap_or_else(|error| panic!("{name}: {error}"));
+        insta::assert_snapshot!(name, page_by_page(&document));
+    }
+}
+
+#[tokio::test]
+async fn offsets_lead_back_to_every_chunk_and_page() {
+    for file in fixtures("documents") {
+        let small_chunks = millrace_worker::ingest::IngestLimits { chunk_chars: 150, ..limits() };
+        let document = extract(&file, small_chunks).await.unwrap();
+        let mut place = 0;
+        for (chunk, ordinal) in document.chunks.iter().zip(0..) {
+            let page = document.pages[chunk.page as usize - 1];
+            assert_eq!(chunk.ordinal, ordinal);
+            assert_eq!(slice(&document, chunk.start, chunk.end), chunk.text);
+            assert!(page.start <= chunk.start && chunk.end <= page.end, "{chunk:?} leaves {page:?}");
+            assert!(!chunk.text.trim().is_empty() && chunk.text.chars().count() <= 150);
+            assert!(slice(&document, place, chunk.start).trim().is_empty(), "text before {chunk:?} is in no chunk");
+            place = chunk.end;
+        }
+        assert!(slice(&document, place, u32::MAX).trim().is_empty());
+        assert_eq!(document.chunks.is_empty(), document.words == 0);
+    }
+}
+
+#[tokio::test]
+async fn the_same_bytes_give_the_same_document() {
+    let file = fixture("documents/handbuch-de.pdf");
+    assert_eq!(extract(&file, limits()).await.unwrap(), extract(&file, limits()).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_pdf_with_an_empty_user_password_is_read() {
+    let plain = extract(&fixture("documents/notas-levada-pt.pdf"), limits()).await.unwrap();
+    let encrypted = extract(&fixture("hostile/empty-user-password.pdf"), limits()).await.unwrap();
+    assert_eq!(plain.text, encrypted.text);
+}
