@@ -84,8 +84,7 @@ impl Engine {
     pub(super) async fn stop(self) -> Result<()> {
         let Some(private) = self.private else { return Ok(()) };
         private.daemon.terminate(END).await.context("the private Docker engine did not end")?;
-        fs::remove_dir_all(&private.directory)
-            .with_context(|| format!("cannot remove {}", private.directory.display()))?;
+        remove_directory(&private.directory).await?;
         show::done(&format!(
             "the private engine ended; its images are kept in {} for the next run",
             private.data.display()
@@ -100,8 +99,11 @@ impl Private {
         fs::create_dir_all(&data).with_context(|| format!("cannot create {}", data.display()))?;
         let lock = File::create(data.join(".lock")).context("cannot create a lock")?;
         ensure!(lock.try_lock().is_ok(), "another run has the private Docker engine; wait for its end");
+        let note = data.join(".directory");
+        remove_left(&note).await?;
         // Not below target/: the path of a socket may have 107 bytes, and the engine's are deep.
         let directory = std::env::temp_dir().join(format!("millrace-docker-{}", random_hex(4)?));
+        fs::write(&note, directory.as_os_str().as_encoded_bytes()).context("cannot note a directory")?;
         let mut failures = Vec::new();
         for driver in STORAGE_DRIVERS {
             fs::create_dir_all(&directory).with_context(|| format!("cannot create {}", directory.display()))?;
@@ -109,14 +111,41 @@ impl Private {
                 Ok(daemon) => return Ok(Self { daemon, directory, data, _lock: lock }),
                 Err(error) => failures.push(format!("with the storage driver {driver}: {error:#}")),
             }
-            // It would hold what a failed start left, such as the number of a process.
-            let _ = fs::remove_dir_all(&directory);
+            remove_directory(&directory).await?;
         }
         bail!("dockerd does not run on this machine, so nothing is proved here\n{}", failures.join("\n"))
     }
 
     fn host(&self) -> String {
         format!("unix://{}", self.directory.join("docker.sock").display())
+    }
+}
+
+/// Removes the directory of a run that was killed, when the engine that was told of its death has ended.
+async fn remove_left(note: &Path) -> Result<()> {
+    let Ok(directory) = fs::read_to_string(note).map(PathBuf::from) else { return Ok(()) };
+    let began = Instant::now();
+    while let Ok(pid) = fs::read_to_string(directory.join("pid"))
+        && Path::new("/proc").join(pid.trim()).exists()
+    {
+        ensure!(began.elapsed() < END, "an engine of an earlier run does not end (process {})", pid.trim());
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    remove_directory(&directory).await
+}
+
+/// Removes the directory of an engine that has ended. It leaves namespaces mounted there.
+async fn remove_directory(directory: &Path) -> Result<()> {
+    for entry in fs::read_dir(directory.join("exec/netns")).into_iter().flatten().flatten() {
+        let mut unmount = tokio::process::Command::new("umount");
+        unmount.arg(entry.path());
+        output_of(unmount).await?;
+    }
+    match fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", directory.display()))
+        }
+        _ => Ok(()),
     }
 }
 
