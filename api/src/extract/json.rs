@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::error::Category;
 
-use super::{field_error, media_type};
+use super::{Object, field_error, media_type};
 use crate::error::ApiError;
 use crate::state::AppState;
 
@@ -68,7 +68,7 @@ async fn read(request: Request, state: &AppState) -> Result<Bytes, ApiError> {
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     refuse_nul(body)?;
     let mut json = serde_json::Deserializer::from_slice(body);
-    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+    let Object(value) = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let (path, error) = (error.path().clone(), error.into_inner());
         match error.classify() {
             // A wrong field may come before the place where the body stops being JSON at all.
@@ -160,6 +160,7 @@ mod tests {
         assert!(message.contains("expected u8") && !message.contains("line"), "{message}");
         assert_eq!(fields(r#"{"items":[{"number":1,"more":1}]}"#)[0].0, "items[0].more");
         assert_eq!(fields("7")[0].0, "body");
+        assert_eq!(fields("[[]]")[0].0, "body");
         assert_eq!(fields("{}"), [("items".to_owned(), "is required".to_owned())]);
         assert_eq!(fields(r#"{"items":[{}]}"#)[0].0, "items[0].number");
     }

@@ -2,11 +2,13 @@
 
 mod auth;
 mod json;
+mod object;
 mod path;
 mod query;
 
 pub use auth::{Operator, Submitter};
 pub use json::{Json, OptionalJson};
+pub use object::Object;
 pub use path::Path;
 pub use query::{Query, from_text};
 

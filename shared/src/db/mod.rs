@@ -13,6 +13,7 @@ pub mod jobs;
 pub mod organisations;
 pub mod queues;
 pub mod runs;
+pub mod server;
 pub(crate) mod uniques;
 
 use std::time::Duration;
@@ -117,6 +118,14 @@ pub fn is_unavailable(error: &sqlx::Error) -> bool {
         }),
         _ => false,
     }
+}
+
+/// Whether Postgres is there but stopped a statement for being in another one's way, or for taking too long. It may work another time; it
+/// may also never work.
+#[must_use]
+pub fn is_contention(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| ["57014", "55P03", "40001", "40P01"].contains(&code.as_ref()))
 }
 
 /// Whether an error is the violation of this constraint.

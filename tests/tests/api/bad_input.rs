@@ -151,6 +151,11 @@ async fn no_value_of_any_field_gives_a_500() -> Result<()> {
             }
         }
     }
+    for path in ["/v1/dead-letters/replay", "/v1/dead-letters/discard"] {
+        invalid(&client.post(path, &json!({ "filter": [] })).await?, "filter");
+        invalid(&client.post(path, &json!({})).await?, "filter");
+    }
+    invalid(&client.post("/v1/jobs/batch", &json!({ "jobs": [["probe"]] })).await?, "jobs[0]");
     // The fields below the first level that reach Postgres.
     for value in &values {
         for path in [
