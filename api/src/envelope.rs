@@ -143,7 +143,28 @@ impl Drop for InFlight {
 
 #[cfg(test)]
 mod tests {
+    use axum::Router;
+    use axum::body::Body;
+    use axum::routing::get;
+    use http::StatusCode;
+    use http_body_util::BodyExt as _;
+    use tower::ServiceExt as _;
+
     use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_an_opaque_500_with_the_requests_id() {
+        async fn panics() {
+            panic!("a secret detail");
+        }
+        let router: Router = Router::new().route("/", get(panics)).layer(axum::middleware::from_fn(envelope));
+        let response = router.oneshot(Request::new(Body::empty())).await.expect("the router does not fail");
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let id = response.headers()[REQUEST_ID].to_str().expect("text").to_owned();
+        let body = response.into_body().collect().await.expect("whole").to_bytes();
+        let text = String::from_utf8(body.to_vec()).expect("text");
+        assert!(text.contains(&id) && text.contains("internal_error") && !text.contains("secret"), "{text}");
+    }
 
     #[test]
     fn a_trace_that_the_caller_began_goes_on() {

@@ -6,10 +6,26 @@ use std::time::Duration;
 use anyhow::Context as _;
 use millrace_api::{AppState, router, serve};
 use millrace_shared::config::{ApiConfig, Source};
-use millrace_shared::{address, signals, telemetry};
+use millrace_shared::{address, health, signals, telemetry};
 use tokio::net::TcpListener;
 
+const USAGE: &str = "\
+usage: millrace-api                      serve the API
+       millrace-api health [live|ready]  ask the one that serves here whether it is well
+Settings are environment variables; docs/configuration.md lists them.";
+
 fn main() -> ExitCode {
+    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    match arguments.first().and_then(|name| name.to_str()) {
+        None if arguments.is_empty() => start(),
+        Some("health") => {
+            health::command(&arguments[1..], || ApiConfig::load(&Source::from_process()).map(|config| config.bind))
+        }
+        _ => refuse(&anyhow::anyhow!("{USAGE}")),
+    }
+}
+
+fn start() -> ExitCode {
     let config = match ApiConfig::load(&Source::from_process()) {
         Ok(config) => config,
         Err(error) => return refuse(&error.into()),

@@ -7,6 +7,7 @@ pub mod auth;
 pub mod config;
 pub mod control;
 pub mod db;
+pub mod health;
 pub mod ids;
 pub mod intake;
 pub mod jobs;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use millrace_shared::{
     config::{Source, WorkerConfig},
-    telemetry,
+    health, telemetry,
 };
 use millrace_worker::{
     RUN_ONE_COMMAND,
@@ -14,6 +14,7 @@ use millrace_worker::{
 const USAGE: &str = "\
 usage: millrace-worker                        serve the queues of MILLRACE_QUEUES
        millrace-worker extract [--json] FILE  print the text of one file
+       millrace-worker health [live|ready]    ask the one that works here whether it is well
 Settings are environment variables; docs/configuration.md lists them.";
 
 fn main() -> ExitCode {
@@ -22,6 +23,9 @@ fn main() -> ExitCode {
         // No runtime may start here: its threads would count against the child's memory limit.
         Some(ingest::CHILD_COMMAND) => ingest::child_main(),
         Some("extract") => ingest::command::run(&arguments[1..], IngestLimits::default()),
+        Some("health") => {
+            health::command(&arguments[1..], || WorkerConfig::load(&Source::from_process()).map(|config| config.bind))
+        }
         Some(RUN_ONE_COMMAND) => with_runtime(|source, _| async move { millrace_worker::run_one(&source).await }),
         None => with_runtime(|_, config| async move {
             match millrace_worker::serve(config).await {

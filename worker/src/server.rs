@@ -30,8 +30,28 @@ pub(crate) struct Checks {
     pub(crate) worker: String,
 }
 
+/// Tells Prometheus what the worker's metrics are.
+fn describe_metrics() {
+    metrics::describe_counter!("millrace_claims_total", "Jobs claimed from Redis, by queue.");
+    metrics::describe_counter!("millrace_jobs_ended_total", "Jobs ended, by kind and outcome.");
+    metrics::describe_counter!(
+        "millrace_retries_total",
+        "Failed attempts that another one follows, by kind and error class."
+    );
+    metrics::describe_counter!("millrace_dead_letters_total", "Jobs given up, by kind and reason.");
+    metrics::describe_counter!("millrace_handed_back_total", "Jobs handed back before their end, by queue.");
+    metrics::describe_counter!("millrace_isolated_runs_total", "Runs of jobs that were lost before, by kind.");
+    metrics::describe_counter!(
+        "millrace_reconciled_total",
+        "Jobs that Redis lacked and got from the ledger, by queue."
+    );
+    metrics::describe_gauge!("millrace_running", "Jobs that run in this worker, by queue.");
+    metrics::describe_histogram!("millrace_job_duration_seconds", "How long runs took, by kind.");
+}
+
 /// Serves until `end`.
 pub(crate) async fn serve(listener: TcpListener, checks: Checks, end: CancellationToken) -> std::io::Result<()> {
+    describe_metrics();
     let upkeep = checks.metrics.clone();
     let app = Router::new()
         .route("/health/live", get(|| async { Json(json!({ "status": "ok" })) }))

@@ -81,7 +81,8 @@ async fn show_documents(site: &Site) -> Result<Processed> {
         if state == "failed" {
             failures.push(format!("{}: {}", upload.file, in_words(&asset["error"])));
         }
-        let mut row = vec![Cell::new(&upload.file), Cell::new(asset["media_type"].as_str().unwrap_or("–"))];
+        let mut row =
+            vec![Cell::new(&upload.file), Cell::new(show::media_type(asset["media_type"].as_str().unwrap_or("–")))];
         row.extend(counts.map(|count| Cell::new(show::number(count))));
         row.push(Cell::new(show::number(ms_between(&job, "created_at", "started_at"))));
         row.push(Cell::new(show::number(ms_between(&job, "started_at", "finished_at"))));

@@ -128,6 +128,18 @@ pub(crate) fn duration(duration: Duration) -> String {
     }
 }
 
+/// A media type by the name that people call it.
+pub(crate) fn media_type(media_type: &str) -> &str {
+    match media_type {
+        "application/pdf" => "PDF",
+        "application/vnd.openxmlformats-officedocument.wordprocessingml.document" => "DOCX",
+        "text/html" => "HTML",
+        "text/markdown" => "Markdown",
+        "text/plain" => "text",
+        other => other,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -35,7 +35,9 @@ pub(super) struct ListParams {
     limit: Option<Limit>,
 }
 
-/// List documents, newest first.
+/// List documents.
+///
+/// Newest first.
 #[utoipa::path(
     get, path = "/v1/assets", tag = "Assets", operation_id = "listAssets", params(ListParams),
     responses((status = 200, description = "A page of documents", body = List<Asset>)),
@@ -51,7 +53,7 @@ pub(super) async fn list(
     Ok(Json(List::of(found, Asset::from)))
 }
 
-/// Read a document's record.
+/// Read a document.
 #[utoipa::path(
     get, path = "/v1/assets/{id}", tag = "Assets", operation_id = "getAsset",
     params(("id" = uuid::Uuid, Path, description = "The document")),
@@ -67,7 +69,9 @@ pub(super) async fn get(
     Ok(Json(asset.into()))
 }
 
-/// Delete a document with its text and chunks. A job that still waits or runs for it is cancelled.
+/// Delete a document.
+///
+/// With its text and its chunks. A job that still waits or runs for it is cancelled.
 #[utoipa::path(
     delete, path = "/v1/assets/{id}", tag = "Assets", operation_id = "deleteAsset",
     params(("id" = uuid::Uuid, Path, description = "The document")),

@@ -23,7 +23,7 @@ use crate::wire::{Chunk, Limit, List};
 
 /// Read a document's text.
 ///
-/// Pages are a blank line apart. Offsets of chunks count characters (Unicode scalar values) of exactly this text.
+/// Offsets of chunks count characters (Unicode scalar values) of exactly this text.
 #[utoipa::path(
     get, path = "/v1/assets/{id}/text", tag = "Assets", operation_id = "getAssetText",
     params(("id" = uuid::Uuid, Path, description = "The document")),
@@ -69,7 +69,9 @@ pub(super) struct ListParams {
     limit: Option<Limit>,
 }
 
-/// List a document's chunks, in reading order.
+/// List a document's chunks.
+///
+/// In reading order.
 #[utoipa::path(
     get, path = "/v1/assets/{id}/chunks", tag = "Assets", operation_id = "listAssetChunks",
     params(("id" = uuid::Uuid, Path, description = "The document"), ListParams),

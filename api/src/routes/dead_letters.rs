@@ -50,7 +50,9 @@ pub(super) struct ListParams {
     limit: Option<Limit>,
 }
 
-/// List dead letters, newest job first.
+/// List dead letters.
+///
+/// Newest job first.
 #[utoipa::path(
     get, path = "/v1/dead-letters", tag = "Dead letters", operation_id = "listDeadLetters", params(ListParams),
     responses((status = 200, description = "A page of dead letters", body = List<DeadLetter>)),
@@ -74,7 +76,9 @@ pub(super) async fn list(
     Ok(Json(List::of(page.page(rows, |row| row.id.0), DeadLetter::from)))
 }
 
-/// Read a dead letter, with its payload and every attempt.
+/// Read a dead letter.
+///
+/// With its payload and every attempt.
 #[utoipa::path(
     get, path = "/v1/dead-letters/{job_id}", tag = "Dead letters", operation_id = "getDeadLetter",
     params(("job_id" = uuid::Uuid, Path, description = "The job")),
@@ -101,6 +105,7 @@ pub(super) async fn get(
 /// How to replay.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({ "payload": { "sleep_ms": 10 } }))]
 pub(super) struct ReplayBody {
     /// Replaces the job's payload; checked against the kind's schema.
     #[serde(default)]
@@ -108,7 +113,9 @@ pub(super) struct ReplayBody {
     payload: Option<Value>,
 }
 
-/// Replay a dead letter: the same job, with its id and its history, and as many attempts again. Needs the role `operator`.
+/// Replay a dead letter.
+///
+/// The same job is queued again, with its id, its history and as many attempts again. Needs the role `operator`.
 #[utoipa::path(
     post, path = "/v1/dead-letters/{job_id}/replay", tag = "Dead letters", operation_id = "replayDeadLetter",
     params(("job_id" = uuid::Uuid, Path, description = "The job")), request_body = Option<ReplayBody>,
@@ -133,7 +140,9 @@ pub(super) async fn replay(
     Ok((StatusCode::ACCEPTED, Json(JobView::from_ledger(row).into())))
 }
 
-/// Discard a dead letter. Its row and history stay in the ledger. Needs the role `operator`.
+/// Discard a dead letter.
+///
+/// It leaves the list; the job and its history stay. Needs the role `operator`.
 #[utoipa::path(
     post, path = "/v1/dead-letters/{job_id}/discard", tag = "Dead letters", operation_id = "discardDeadLetter",
     params(("job_id" = uuid::Uuid, Path, description = "The job")),
@@ -153,6 +162,7 @@ pub(super) async fn discard(
 /// Which dead letters. Absent fields do not filter: `{}` is all of the organisation's.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({ "queue": "asset", "error": "timeout" }))]
 pub(super) struct BulkFilter {
     /// Only this queue.
     #[serde(default)]
@@ -214,6 +224,7 @@ pub(super) struct DiscardAllBody {
 
 /// What bulk work did.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!({ "matched": 42, "done": 41, "skipped": 1, "more": false }))]
 pub(super) struct BulkOutcome {
     /// Dead letters that matched at the beginning.
     matched: u64,
@@ -225,7 +236,9 @@ pub(super) struct BulkOutcome {
     more: bool,
 }
 
-/// Replay all dead letters that match, oldest first. Needs the role `operator`.
+/// Replay many dead letters.
+///
+/// All that match, oldest first. Needs the role `operator`.
 #[utoipa::path(
     post, path = "/v1/dead-letters/replay", tag = "Dead letters", operation_id = "replayDeadLetters", request_body = ReplayAllBody,
     responses((status = 200, description = "What was done", body = BulkOutcome)),
@@ -261,7 +274,9 @@ pub(super) async fn replay_all(
     }
 }
 
-/// Discard all dead letters that match. Needs the role `operator`.
+/// Discard many dead letters.
+///
+/// All that match. Needs the role `operator`.
 #[utoipa::path(
     post, path = "/v1/dead-letters/discard", tag = "Dead letters", operation_id = "discardDeadLetters", request_body = DiscardAllBody,
     responses((status = 200, description = "What was done", body = BulkOutcome)),

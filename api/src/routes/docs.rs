@@ -94,7 +94,7 @@ fn problem(text: &str) -> ResponseSchema {
     ResponseBuilder::new().description(text).content("application/problem+json", content).build()
 }
 
-/// This description.
+/// OpenAPI description.
 #[utoipa::path(
     get, path = "/openapi.json", tag = "System", operation_id = "describe", security(()),
     responses((status = 200, description = "The API, as OpenAPI 3.1", body = Object)),
@@ -103,7 +103,7 @@ pub(super) async fn description(State(state): State<AppState>) -> Response {
     file("application/json", state.description())
 }
 
-/// The reference page.
+/// Reference page.
 #[utoipa::path(
     get, path = "/docs", tag = "System", operation_id = "docs", security(()),
     responses((status = 200, description = "A page for people", body = String, content_type = "text/html")),

@@ -21,7 +21,9 @@ pub(super) struct Alive {
     status: &'static str,
 }
 
-/// Whether the process lives. Asks nothing else: a process must not be restarted because a server is away.
+/// Liveness.
+///
+/// Asks nothing else: a process must not be restarted because a server is away.
 #[utoipa::path(
     get, path = "/health/live", tag = "System", operation_id = "live", security(()),
     responses((status = 200, description = "It lives", body = Alive)),
@@ -55,7 +57,9 @@ pub(super) struct Check {
     problem: Option<String>,
 }
 
-/// Whether the API can do its work.
+/// Readiness.
+///
+/// Whether the API can do its work, and with what.
 #[utoipa::path(
     get, path = "/health/ready", tag = "System", operation_id = "ready", security(()),
     responses(

@@ -53,7 +53,9 @@ pub(super) async fn submit(
     Submission { org: caller.org, request, jobs: &jobs, shape: Shape::One }.take_in(&state, place).await
 }
 
-/// Submit up to 1,000 jobs, all or none.
+/// Submit many jobs.
+///
+/// 1 to 1,000 jobs, all or none.
 #[utoipa::path(
     post, path = "/v1/jobs/batch", tag = "Jobs", operation_id = "submitJobs", request_body = BatchBody,
     params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters")),
@@ -237,7 +239,9 @@ pub(super) struct ListParams {
     limit: Option<Limit>,
 }
 
-/// List jobs, newest first.
+/// List jobs.
+///
+/// Newest first. While Redis is away the states `queued` and `running` cannot be asked for (503).
 #[utoipa::path(
     get, path = "/v1/jobs", tag = "Jobs", operation_id = "listJobs", params(ListParams),
     responses((status = 200, description = "A page of jobs", body = List<Job>)),

@@ -8,7 +8,9 @@ use crate::extract::Submitter;
 use crate::state::AppState;
 use crate::wire::{KindInfo, List};
 
-/// List the job kinds, each with its queue, its policy and the JSON Schema of its payload.
+/// List job kinds.
+///
+/// Each with its queue, its policy and the JSON Schema of its payload.
 #[utoipa::path(
     get, path = "/v1/kinds", tag = "Jobs", operation_id = "listKinds",
     responses((status = 200, description = "Every kind, by name", body = List<KindInfo>)),

@@ -27,6 +27,7 @@ use crate::state::AppState;
 /// The API as a tower service.
 pub fn router(state: AppState) -> Router {
     describe_metrics();
+    system::describe_metrics();
     let (quick, _) = quick().split_for_parts();
     let (slow, _) = slow().split_for_parts();
     quick

@@ -12,7 +12,9 @@ use crate::extract::{self, Operator, Path};
 use crate::state::AppState;
 use crate::wire::{List, Queue, QueueLimits, QueueSettings};
 
-/// List the queues with their figures. Needs the role `operator`.
+/// List queues.
+///
+/// With their figures over all organisations. Needs the role `operator`.
 #[utoipa::path(
     get, path = "/v1/queues", tag = "Queues", operation_id = "listQueues",
     responses((status = 200, description = "Every queue", body = List<Queue>)),
@@ -26,7 +28,9 @@ pub(super) async fn list(State(state): State<AppState>, _caller: Operator) -> Re
     Ok(Json(List { items, next_cursor: None }))
 }
 
-/// Pause a queue: its jobs are taken in and wait; those that run go on. Needs the role `operator`.
+/// Pause a queue.
+///
+/// Its jobs are taken in and wait; those that run go on. Needs the role `operator`.
 #[utoipa::path(
     post, path = "/v1/queues/{queue}/pause", tag = "Queues", operation_id = "pauseQueue",
     params(("queue" = String, Path, description = "The queue")),
@@ -40,7 +44,9 @@ pub(super) async fn pause(
     change(&state, &queue, |settings| settings.paused = true).await
 }
 
-/// Resume a paused queue. Needs the role `operator`.
+/// Resume a queue.
+///
+/// Needs the role `operator`.
 #[utoipa::path(
     post, path = "/v1/queues/{queue}/resume", tag = "Queues", operation_id = "resumeQueue",
     params(("queue" = String, Path, description = "The queue")),
@@ -54,7 +60,9 @@ pub(super) async fn resume(
     change(&state, &queue, |settings| settings.paused = false).await
 }
 
-/// Set how many jobs of a queue may run at once, over all workers. Needs the role `operator`.
+/// Limit a queue.
+///
+/// How many of its jobs may run at once, over all workers. Needs the role `operator`.
 #[utoipa::path(
     put, path = "/v1/queues/{queue}/limits", tag = "Queues", operation_id = "limitQueue", request_body = QueueLimits,
     params(("queue" = String, Path, description = "The queue")),

@@ -42,6 +42,12 @@ impl From<AssetState> for assets::AssetState {
 
 /// An uploaded document.
 #[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(example = json!({
+    "id": "0193e4a8-7a10-7b1e-8a45-2f9a1c3d4e5f", "name": "report.pdf", "state": "ready", "media_type": "application/pdf",
+    "size_bytes": 48_213, "sha256": "a9955637ed45683a104f0c4b0a08f1bd6ad05be87263cfe95cf9b3952fe9242c",
+    "title": "Water levels", "pages": 3, "words": 1204, "chunks": 9, "warnings": [], "error": null,
+    "job_id": "0193e4a8-6f4e-7c3a-9d55-0f6a3c1b2d7e", "created_at": "2026-01-31T08:00:00Z", "updated_at": "2026-01-31T08:00:01Z"
+}))]
 pub struct Asset {
     /// Its id.
     #[schema(value_type = uuid::Uuid)]
@@ -144,6 +150,9 @@ pub struct Uploaded {
 
 /// A piece of a document's text.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!({
+    "ordinal": 0, "page": 1, "start_char": 0, "end_char": 47, "text": "Water levels rose by a metre in a single night."
+}))]
 pub struct Chunk {
     /// Its place in the document, from 0.
     pub ordinal: i32,

@@ -163,6 +163,16 @@ impl From<JobState> for State {
 
 /// A job.
 #[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(example = json!({
+    "id": "0193e4a8-6f4e-7c3a-9d55-0f6a3c1b2d7e", "kind": "probe", "queue": "probe", "state": "running", "priority": "high",
+    "attempt": 2, "max_attempts": 5, "run_at": "2026-01-31T08:00:03Z", "created_at": "2026-01-31T08:00:00Z",
+    "started_at": "2026-01-31T08:00:03Z", "finished_at": null, "progress": { "percent": 40, "message": "sleeping" },
+    "result": null, "error": { "class": "probe", "message": "failed as told" },
+    "attempts": [{
+        "attempt": 1, "started_at": "2026-01-31T08:00:00Z", "ended_at": "2026-01-31T08:00:01Z", "outcome": "failed",
+        "error": { "class": "probe", "message": "failed as told" }, "worker": "worker-1"
+    }]
+}))]
 pub struct Job {
     /// Its id.
     #[schema(value_type = uuid::Uuid)]
@@ -298,6 +308,15 @@ fn error(class: Option<String>, message: Option<String>) -> Option<JobError> {
 
 /// A job that was given up.
 #[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(example = json!({
+    "job_id": "0193e4a8-6f4e-7c3a-9d55-0f6a3c1b2d7e", "kind": "probe", "queue": "probe", "reason": "attempts_used_up",
+    "error": { "class": "timeout", "message": "the attempt took longer than 60 s" }, "attempt": 5, "replays": 0,
+    "created_at": "2026-01-31T08:00:00Z", "died_at": "2026-01-31T08:06:12Z", "payload": { "outcome": "hang" },
+    "attempts": [{
+        "attempt": 5, "started_at": "2026-01-31T08:05:12Z", "ended_at": "2026-01-31T08:06:12Z", "outcome": "timed_out",
+        "error": { "class": "timeout", "message": "the attempt took longer than 60 s" }, "worker": "worker-1"
+    }]
+}))]
 pub struct DeadLetter {
     /// The job's id; a replay keeps it.
     #[schema(value_type = uuid::Uuid)]
@@ -347,6 +366,13 @@ impl From<millrace_shared::db::jobs::JobRow> for DeadLetter {
 
 /// A job kind.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!({
+    "kind": "asset.process", "description": "Extracts an uploaded document's text and cuts it into chunks.", "queue": "asset",
+    "policy": {
+        "timeout_ms": 300_000, "max_attempts": 5, "backoff_base_ms": 1000, "backoff_cap_ms": 600_000, "on_conflict": "keep"
+    },
+    "schema": { "type": "object", "properties": { "asset_id": { "type": "string", "format": "uuid" } }, "required": ["asset_id"] }
+}))]
 pub struct KindInfo {
     /// The name to submit.
     pub kind: &'static str,

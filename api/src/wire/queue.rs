@@ -6,6 +6,11 @@ use utoipa::ToSchema;
 
 /// A queue's figures, over all organisations.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!({
+    "queue": "asset", "ready": { "critical": 0, "high": 3, "normal": 120, "low": 0 }, "delayed": 7, "running": 4, "dead": 1,
+    "oldest_ready_age_ms": 840, "paused": false, "finished_last_minute": 96,
+    "limits": { "concurrency": null, "org_concurrency": 8 }
+}))]
 pub struct Queue {
     /// Its name.
     pub queue: &'static str,
@@ -50,6 +55,7 @@ pub struct Ready {
 /// How many jobs of a queue may run at once, over all workers. Absent or null means no limit.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({ "concurrency": null, "org_concurrency": 8 }))]
 pub struct QueueLimits {
     /// Of all organisations together.
     #[serde(default)]

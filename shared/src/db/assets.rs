@@ -172,7 +172,16 @@ pub async fn list(
     Ok(page.page(rows, |asset| asset.id.0))
 }
 
-/// Says why an asset was given up. `false` when the asset is gone.
+/// Why an asset was given up.
+#[derive(Debug, Clone, Copy)]
+pub struct Failure<'a> {
+    /// A stable name of what went wrong.
+    pub code: &'a str,
+    /// What went wrong, for people.
+    pub message: &'a str,
+}
+
+/// Says why an asset was given up by `job`. `false` when the asset is gone, or when another job processes it by now.
 ///
 /// # Errors
 /// When the database is away.
@@ -180,17 +189,18 @@ pub async fn fail(
     connection: &mut PgConnection,
     org: OrgId,
     id: AssetId,
-    code: &str,
-    message: &str,
+    job: JobId,
+    why: Failure<'_>,
 ) -> Result<bool, sqlx::Error> {
     let done = sqlx::query(
-        "UPDATE assets SET state = 'failed', error_code = $3, error_message = $4, updated_at = now()
-         WHERE org_id = $1 AND id = $2",
+        "UPDATE assets SET state = 'failed', error_code = $4, error_message = $5, updated_at = now()
+         WHERE org_id = $1 AND id = $2 AND job_id = $3",
     )
     .bind(org)
     .bind(id)
-    .bind(code)
-    .bind(extraction::storable(message))
+    .bind(job)
+    .bind(why.code)
+    .bind(extraction::storable(why.message))
     .execute(connection)
     .await?;
     Ok(done.rows_affected() == 1)

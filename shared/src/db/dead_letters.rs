@@ -1,9 +1,14 @@
 //! Dead letters: the rows of `jobs` that ended as `dead` and were not discarded.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
-use super::jobs::{JobRow, columns};
+use super::{
+    jobs::{JobRow, columns},
+    runs::wait_ms,
+};
 use crate::{
     ids::{JobId, OrgId},
     jobs::QueueName,
@@ -37,7 +42,9 @@ macro_rules! matching {
 
 macro_rules! bind {
     ($query:expr, $filter:expr) => {
+        // Not kept prepared: a plan for any filter would use no index for this one.
         $query
+            .persistent(false)
             .bind($filter.org)
             .bind($filter.ids.as_deref())
             .bind($filter.queue.map(QueueName::as_str))
@@ -91,12 +98,25 @@ pub(crate) async fn page(
     bind!(query, filter).bind(after).bind(i64::from(limit)).fetch_all(connection).await
 }
 
+/// A dead letter, locked until the transaction ends. `None` where there is none, or none of this organisation.
+pub(crate) async fn lock(connection: &mut PgConnection, org: Option<OrgId>, id: JobId) -> sqlx::Result<Option<JobRow>> {
+    sqlx::query_as(concat!(
+        "SELECT ",
+        columns!(),
+        " FROM jobs WHERE id = $1 AND ($2::uuid IS NULL OR org_id = $2) AND state = 'dead' AND discarded_at IS NULL FOR UPDATE"
+    ))
+    .bind(id)
+    .bind(org)
+    .fetch_optional(connection)
+    .await
+}
+
 /// Puts a dead letter back into work: the same job, with as many attempts again as it was submitted with.
 pub(crate) async fn replay(
     connection: &mut PgConnection,
     id: JobId,
     payload: Option<&serde_json::Value>,
-    delay_ms: i64,
+    delay: Duration,
 ) -> sqlx::Result<Option<JobRow>> {
     sqlx::query_as(concat!(
         "UPDATE jobs SET state = 'queued', run_at = now() + $3 * interval '1 millisecond', started_at = NULL, finished_at = NULL, \
@@ -107,7 +127,7 @@ pub(crate) async fn replay(
     ))
     .bind(id)
     .bind(payload)
-    .bind(delay_ms)
+    .bind(wait_ms(delay))
     .fetch_optional(connection)
     .await
 }

@@ -26,24 +26,30 @@ pub enum Seen {
 /// # Errors
 /// Those of the database.
 pub async fn claim(connection: &mut PgConnection, org: OrgId, key: &str, digest: &[u8]) -> sqlx::Result<Seen> {
-    let inserted = sqlx::query(
-        "INSERT INTO idempotency_keys (org_id, idempotency_key, request_digest) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
-    )
-    .bind(org)
-    .bind(key)
-    .bind(digest)
-    .execute(&mut *connection)
-    .await?;
-    if inserted.rows_affected() == 1 {
-        return Ok(Seen::New);
-    }
-    let (known, response): (Vec<u8>, Option<Value>) = sqlx::query_as(
-        "SELECT request_digest, response FROM idempotency_keys WHERE org_id = $1 AND idempotency_key = $2",
-    )
-    .bind(org)
-    .bind(key)
-    .fetch_one(connection)
-    .await?;
+    let (known, response): (Vec<u8>, Option<Value>) = loop {
+        let inserted = sqlx::query(
+            "INSERT INTO idempotency_keys (org_id, idempotency_key, request_digest) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+        )
+        .bind(org)
+        .bind(key)
+        .bind(digest)
+        .execute(&mut *connection)
+        .await?;
+        if inserted.rows_affected() == 1 {
+            return Ok(Seen::New);
+        }
+        let seen = sqlx::query_as(
+            "SELECT request_digest, response FROM idempotency_keys WHERE org_id = $1 AND idempotency_key = $2",
+        )
+        .bind(org)
+        .bind(key)
+        .fetch_optional(&mut *connection)
+        .await?;
+        // It may have been forgotten for its age in between.
+        if let Some(seen) = seen {
+            break seen;
+        }
+    };
     Ok(match response {
         Some(response) if known == digest => Seen::Answered(response),
         _ => Seen::OtherRequest,

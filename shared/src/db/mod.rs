@@ -120,6 +120,14 @@ pub fn is_unavailable(error: &sqlx::Error) -> bool {
     }
 }
 
+/// Whether Postgres is there but stopped a statement for being in another one's way, or for taking too long. It may work another time; it
+/// may also never work.
+#[must_use]
+pub fn is_contention(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| ["57014", "55P03", "40001", "40P01"].contains(&code.as_ref()))
+}
+
 /// Whether an error is the violation of this constraint.
 #[must_use]
 pub fn violates(error: &sqlx::Error, constraint: &str) -> bool {

@@ -8,7 +8,10 @@ use serde_json::Value;
 use sqlx::{FromRow, PgConnection};
 
 use super::jobs::{JobRow, columns};
-use crate::ids::{JobId, OrgId};
+use crate::{
+    ids::{JobId, OrgId},
+    jobs::MAX_DELAY,
+};
 
 /// What the ledger says of a job that a worker has claimed.
 #[derive(Debug, FromRow)]
@@ -164,14 +167,16 @@ pub async fn retry(
     delay: Duration,
 ) -> sqlx::Result<bool> {
     let changed = sqlx::query(
-        "UPDATE jobs SET attempt = $2, run_at = now() + $3 * interval '1 millisecond', started_at = NULL, error = $4, \
-         error_class = $5 WHERE id = $1 AND state = 'queued'",
+        // A zombie's attempt may be an old one by now; the count never goes back.
+        "UPDATE jobs SET attempt = GREATEST(attempt, $2), run_at = now() + $3 * interval '1 millisecond', started_at = NULL, \
+         error = $4, error_class = $5 WHERE id = $1 AND org_id = $6 AND state = 'queued'",
     )
     .bind(failure.id)
     .bind(count(failure.attempt))
-    .bind(millis(delay))
+    .bind(wait_ms(delay))
     .bind(&failure.error)
     .bind(&failure.class)
+    .bind(failure.org)
     .execute(&mut *connection)
     .await?
     .rows_affected();
@@ -192,7 +197,7 @@ pub async fn snooze(connection: &mut PgConnection, id: JobId, snoozes: u32, dela
     )
     .bind(id)
     .bind(count(snoozes))
-    .bind(millis(delay))
+    .bind(wait_ms(delay))
     .execute(connection)
     .await?
     .rows_affected();
@@ -207,8 +212,9 @@ pub(crate) async fn bury(
     reason: &str,
 ) -> sqlx::Result<Option<JobRow>> {
     let row: Option<JobRow> = sqlx::query_as(concat!(
-        "UPDATE jobs SET state = 'dead', attempt = $2, finished_at = now(), started_at = now() - $3 * interval '1 millisecond', \
-         error = $4, error_class = $5, dead_reason = $6, worker = $7, discarded_at = NULL WHERE id = $1 AND state = 'queued' RETURNING ",
+        "UPDATE jobs SET state = 'dead', attempt = GREATEST(attempt, $2), finished_at = now(), started_at = now() - $3 * interval '1 millisecond', \
+         error = $4, error_class = $5, dead_reason = $6, worker = $7, discarded_at = NULL \
+         WHERE id = $1 AND org_id = $8 AND state = 'queued' RETURNING ",
         columns!()
     ))
     .bind(failure.id)
@@ -218,6 +224,7 @@ pub(crate) async fn bury(
     .bind(&failure.class)
     .bind(reason)
     .bind(worker)
+    .bind(failure.org)
     .fetch_optional(&mut *connection)
     .await?;
     if row.is_some() {
@@ -269,6 +276,11 @@ pub async fn probe_effect(connection: &mut PgConnection, org: OrgId, job: JobId,
 
 fn count(number: u32) -> i32 {
     i32::try_from(number).unwrap_or(i32::MAX)
+}
+
+/// A wait as a statement takes it; longer than any that is allowed would be no time that Postgres knows.
+pub(super) fn wait_ms(delay: Duration) -> i64 {
+    millis(delay.min(MAX_DELAY))
 }
 
 fn millis(duration: Duration) -> i64 {

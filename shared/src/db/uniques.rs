@@ -1,6 +1,7 @@
 //! Who holds a unique key: `job_uniques`.
 //!
-//! Locks are always taken in the order job, then key, here and where jobs end, so that no two transactions wait for each other.
+//! Locks are always taken in this order, so that no two transactions wait for each other: the job that holds a key, the key, the job
+//! that comes after it, and last what the jobs are about (an asset). Several keys are taken in the order of their names.
 
 use sqlx::{FromRow, PgConnection};
 
@@ -81,6 +82,15 @@ pub(crate) async fn hand_on(connection: &mut PgConnection, ended: &JobRow) -> sq
         .await?;
         return Ok(None);
     }
+    pass_on(connection, name, ended.id).await
+}
+
+/// Takes a key from its holder. Gives the successor, which now holds it; without one the key is free.
+pub(crate) async fn pass_on(
+    connection: &mut PgConnection,
+    name: UniqueKey<'_>,
+    holder: JobId,
+) -> sqlx::Result<Option<JobId>> {
     let successor: Option<JobId> = sqlx::query_scalar(
         "UPDATE job_uniques SET job_id = successor_id, successor_id = NULL WHERE org_id = $1 AND kind = $2 AND unique_key = $3 \
          AND job_id = $4 AND successor_id IS NOT NULL RETURNING job_id",
@@ -88,7 +98,7 @@ pub(crate) async fn hand_on(connection: &mut PgConnection, ended: &JobRow) -> sq
     .bind(name.org)
     .bind(name.kind)
     .bind(name.key)
-    .bind(ended.id)
+    .bind(holder)
     .fetch_optional(&mut *connection)
     .await?;
     if successor.is_none() {
@@ -96,7 +106,7 @@ pub(crate) async fn hand_on(connection: &mut PgConnection, ended: &JobRow) -> sq
             .bind(name.org)
             .bind(name.kind)
             .bind(name.key)
-            .bind(ended.id)
+            .bind(holder)
             .execute(connection)
             .await?;
     }

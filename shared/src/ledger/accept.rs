@@ -1,13 +1,15 @@
 //! Accepting jobs.
 
+use std::collections::HashMap;
+
 use sqlx::PgConnection;
 
 use crate::{
     db::{
-        jobs::{self, JobRow},
+        jobs::{self, JobRow, JobState},
         uniques::{self, UniqueKey},
     },
-    ids::OrgId,
+    ids::{JobId, OrgId},
     jobs::{NewJob, OnConflict},
 };
 
@@ -48,12 +50,10 @@ impl Accepted {
 /// Those of the database.
 pub async fn accept(connection: &mut PgConnection, org: OrgId, submissions: &[NewJob]) -> sqlx::Result<Vec<Accepted>> {
     let plain: Vec<NewJob> = submissions.iter().filter(|job| job.unique_key.is_none()).cloned().collect();
+    let places: HashMap<JobId, usize> = submissions.iter().enumerate().map(|(place, job)| (job.id, place)).collect();
     let mut accepted: Vec<(usize, Accepted)> = Vec::with_capacity(submissions.len());
-    let place = |id| submissions.iter().position(|job| job.id == id).unwrap_or(usize::MAX);
     if !plain.is_empty() {
         let rows = jobs::insert(connection, org, &plain, None).await?;
-        let places: std::collections::HashMap<_, _> =
-            submissions.iter().enumerate().map(|(i, job)| (job.id, i)).collect();
         accepted.extend(rows.into_iter().map(|row| (places[&row.id], Accepted::New(row))));
     }
     // In the order of their keys, so that two batches never wait for each other.
@@ -61,7 +61,7 @@ pub async fn accept(connection: &mut PgConnection, org: OrgId, submissions: &[Ne
         submissions.iter().filter_map(|job| Some((job.unique_key.as_deref()?, job))).collect();
     unique.sort_by_key(|(key, job)| (job.kind, *key));
     for (key, job) in unique {
-        accepted.push((place(job.id), accept_unique(connection, org, key, job).await?));
+        accepted.push((places[&job.id], accept_unique(connection, org, key, job).await?));
     }
     accepted.sort_by_key(|(place, _)| *place);
     Ok(accepted.into_iter().map(|(_, accepted)| accepted).collect())
@@ -75,19 +75,23 @@ async fn accept_unique(connection: &mut PgConnection, org: OrgId, key: &str, job
         }
         let Some(seen) = uniques::holder(connection, name).await? else { continue };
         // The holder may end before it is locked; then the key has moved on and the question is asked again.
-        let Some(holder) = jobs::lock(connection, org, seen.job_id).await? else { continue };
-        let Some(seen) = uniques::holder(connection, name).await?.filter(|now| now.job_id == holder.id) else {
+        let holder = jobs::lock(connection, org, seen.job_id).await?;
+        let Some(seen) = uniques::holder(connection, name).await?.filter(|now| now.job_id == seen.job_id) else {
+            continue;
+        };
+        let Some(holder) = holder.filter(|row| row.state == JobState::Queued) else {
+            // Its row was dropped, or it was ended by other means than this module's: nobody else would ever hand the key on.
+            if let Some(successor) = uniques::pass_on(connection, name, seen.job_id).await? {
+                jobs::unblock(connection, successor).await?;
+            }
             continue;
         };
         if job.on_conflict == OnConflict::Keep {
             return Ok(Accepted::Existing(holder));
         }
-        if let Some(row) = jobs::replace_payload(connection, holder.id, &job.payload).await? {
-            return Ok(Accepted::Replaced(row));
-        }
-        if let Some(successor) = seen.successor_id
-            && let Some(row) = jobs::replace_payload(connection, successor, &job.payload).await?
-        {
+        // The successor first: the holder may wait for a retry by now, but what comes last must be done last.
+        let waiting = seen.successor_id.unwrap_or(holder.id);
+        if let Some(row) = jobs::replace_payload(connection, waiting, &job.payload).await? {
             return Ok(Accepted::Replaced(row));
         }
         let row = insert_one(connection, org, job, Some(holder.id)).await?;
@@ -100,7 +104,7 @@ async fn insert_one(
     connection: &mut PgConnection,
     org: OrgId,
     job: &NewJob,
-    blocked_by: Option<crate::ids::JobId>,
+    blocked_by: Option<JobId>,
 ) -> sqlx::Result<JobRow> {
     let mut rows = jobs::insert(connection, org, std::slice::from_ref(job), blocked_by).await?;
     rows.pop().ok_or(sqlx::Error::RowNotFound)

@@ -1,7 +1,7 @@
 //! Ending jobs: by success, as dead letters, by cancellation.
 //!
 //! An end hands the job's unique key on, and tells whoever waits for the job's work: an asset whose job will not come to a good end is
-//! `failed` and never "processing" for ever, in the same transaction.
+//! `failed` and never "processing" for ever, in the same transaction. The order of locks is that of unique keys: job, key, asset.
 
 use sqlx::PgConnection;
 
@@ -64,6 +64,11 @@ pub async fn bury(
 /// # Errors
 /// Those of the database.
 pub async fn cancel(connection: &mut PgConnection, org: OrgId, id: JobId) -> sqlx::Result<Option<Ended>> {
+    let Some(seen) = jobs::find(connection, org, id).await? else { return Ok(None) };
+    if let Some(holder) = seen.blocked_by {
+        // The holder's end locks the key and then this job; we would lock this job and then the key.
+        jobs::lock(connection, org, holder).await?;
+    }
     let Some(row) = jobs::cancel(connection, org, id).await? else { return Ok(None) };
     abandon(connection, &row, "cancelled", "the job was cancelled").await?;
     let unblocked = hand_on(connection, &row).await?;
@@ -82,7 +87,8 @@ async fn abandon(connection: &mut PgConnection, row: &JobRow, class: &str, error
     if row.kind == AssetProcess::KIND
         && let Some(asset) = asset_of(row)
     {
-        assets::fail(connection, row.org_id, asset, class, error).await?;
+        let why = assets::Failure { code: class, message: error };
+        assets::fail(connection, row.org_id, asset, row.id, why).await?;
     }
     Ok(())
 }

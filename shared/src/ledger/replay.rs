@@ -1,6 +1,6 @@
 //! Dead letters come back, or are put away.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use serde_json::Value;
 use sqlx::PgConnection;
@@ -10,11 +10,11 @@ use crate::{
     db::{
         assets,
         dead_letters::{self, DeadLetterFilter},
-        jobs::{self, JobRow, JobState},
+        jobs::JobRow,
         uniques::{self, UniqueKey},
     },
     ids::{JobId, OrgId},
-    jobs::{AssetProcess, FieldError, JobPayload as _, JobRequest, Kinds},
+    jobs::{AssetProcess, FieldError, JobPayload as _, JobRequest, Kinds, MAX_DELAY},
 };
 
 /// Why a dead letter was not replayed.
@@ -34,7 +34,7 @@ pub enum ReplayError {
     Database(#[from] sqlx::Error),
 }
 
-/// Puts one dead letter back into work, optionally with another payload, after `delay`. It keeps its id and its history.
+/// Puts one dead letter back into work, optionally with another payload. It keeps its id and its history.
 ///
 /// # Errors
 /// See [`ReplayError`].
@@ -45,38 +45,39 @@ pub async fn replay(
     id: JobId,
     payload: Option<Value>,
 ) -> Result<JobRow, ReplayError> {
-    let row = match org {
-        Some(org) => jobs::lock(connection, org, id).await?,
-        None => jobs::find_any(connection, id).await?,
-    };
-    let row = row.filter(|row| row.state == JobState::Dead).ok_or(ReplayError::NotFound)?;
+    let row = dead_letters::lock(connection, org, id).await?.ok_or(ReplayError::NotFound)?;
     if let Some(payload) = &payload {
         JobRequest::new(&row.kind, payload.clone()).check(kinds).map_err(|error| ReplayError::Payload(error.0))?;
     }
-    replay_row(connection, &row, payload.as_ref(), Duration::ZERO).await
+    take_key(connection, &row).await?;
+    replay_locked(connection, &row, payload.as_ref(), Duration::ZERO).await?.ok_or(ReplayError::NotFound)
 }
 
-async fn replay_row(
+/// Takes a locked dead letter's unique key, if it has one.
+async fn take_key(connection: &mut PgConnection, dead: &JobRow) -> Result<(), ReplayError> {
+    let Some(key) = dead.unique_key.as_deref() else { return Ok(()) };
+    let name = UniqueKey { org: dead.org_id, kind: &dead.kind, key };
+    if uniques::take(connection, name, dead.id).await? {
+        return Ok(());
+    }
+    let holder = uniques::holder(connection, name).await?;
+    Err(ReplayError::UniqueKeyTaken(holder.map_or(dead.id, |holder| holder.job_id)))
+}
+
+/// Replays a dead letter that is locked and has its key.
+async fn replay_locked(
     connection: &mut PgConnection,
     dead: &JobRow,
     payload: Option<&Value>,
     delay: Duration,
-) -> Result<JobRow, ReplayError> {
-    if let Some(key) = dead.unique_key.as_deref() {
-        let name = UniqueKey { org: dead.org_id, kind: &dead.kind, key };
-        if !uniques::take(connection, name, dead.id).await? {
-            let holder = uniques::holder(connection, name).await?;
-            return Err(ReplayError::UniqueKeyTaken(holder.map_or(dead.id, |holder| holder.job_id)));
-        }
-    }
-    let delay_ms = i64::try_from(delay.as_millis()).unwrap_or(i64::MAX);
-    let row = dead_letters::replay(connection, dead.id, payload, delay_ms).await?.ok_or(ReplayError::NotFound)?;
+) -> sqlx::Result<Option<JobRow>> {
+    let Some(row) = dead_letters::replay(connection, dead.id, payload, delay).await? else { return Ok(None) };
     if row.kind == AssetProcess::KIND
         && let Some(asset) = asset_of(&row)
     {
         assets::reset_pending(connection, row.org_id, asset, row.id).await?;
     }
-    Ok(row)
+    Ok(Some(row))
 }
 
 /// A page of a bulk replay.
@@ -107,16 +108,33 @@ pub async fn replay_page(
         next: (ids.len() >= limit as usize).then(|| ids.last().copied()).flatten(),
         ..ReplayPage::default()
     };
+    let mut dead = Vec::with_capacity(ids.len());
     for id in ids {
-        let Some(row) = jobs::find_any(connection, id).await? else { continue };
+        // Who is not dead any more was replayed or discarded by somebody else meanwhile.
+        dead.extend(dead_letters::lock(connection, filter.org, id).await?);
+    }
+    let without_key = take_keys(connection, &dead).await?;
+    page.skipped = without_key.len() as u64;
+    for row in dead.iter().filter(|row| !without_key.contains(&row.id)) {
         let delay = pace.delay(page.replayed.len() as u64);
-        match replay_row(connection, &row, None, delay).await {
-            Ok(row) => page.replayed.push(row),
-            Err(ReplayError::Database(error)) => return Err(error),
-            Err(_) => page.skipped += 1,
-        }
+        page.replayed.extend(replay_locked(connection, row, None, delay).await?);
     }
     Ok(page)
+}
+
+/// Takes the unique keys of locked dead letters, in the order of the keys, as everybody does. Gives the jobs that did not get theirs.
+async fn take_keys(connection: &mut PgConnection, dead: &[JobRow]) -> sqlx::Result<HashSet<JobId>> {
+    let mut by_key: Vec<&JobRow> = dead.iter().filter(|row| row.unique_key.is_some()).collect();
+    by_key.sort_by_key(|row| (row.org_id, &row.kind, &row.unique_key));
+    let mut without_key = HashSet::new();
+    for row in by_key {
+        match take_key(connection, row).await {
+            Ok(()) => {}
+            Err(ReplayError::Database(error)) => return Err(error),
+            Err(_) => drop(without_key.insert(row.id)),
+        }
+    }
+    Ok(without_key)
 }
 
 /// How fast replayed jobs become due.
@@ -133,7 +151,8 @@ impl Pace {
         #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
         let position = (self.already + index) as f64;
         self.rate_per_s
-            .map_or(Duration::ZERO, |rate| Duration::try_from_secs_f64(position / rate).unwrap_or(Duration::MAX))
+            .map_or(Duration::ZERO, |rate| Duration::try_from_secs_f64(position / rate).unwrap_or(MAX_DELAY))
+            .min(MAX_DELAY)
     }
 }
 
@@ -152,6 +171,14 @@ pub async fn discard(connection: &mut PgConnection, org: Option<OrgId>, id: JobI
 /// # Errors
 /// Those of the database.
 pub async fn discard_page(connection: &mut PgConnection, filter: &DeadLetterFilter, limit: u32) -> sqlx::Result<u64> {
-    let ids = dead_letters::page(connection, filter, None, limit).await?;
-    dead_letters::discard(connection, &ids).await
+    let (mut discarded, mut after) = (0, None);
+    while discarded < u64::from(limit) {
+        let ids = dead_letters::page(connection, filter, after, limit).await?;
+        let Some(last) = ids.last() else { break };
+        after = Some(*last);
+        let room = usize::try_from(u64::from(limit) - discarded).unwrap_or(usize::MAX);
+        // Fewer are discarded than were found where somebody else was quicker.
+        discarded += dead_letters::discard(connection, &ids[..ids.len().min(room)]).await?;
+    }
+    Ok(discarded)
 }

@@ -32,6 +32,9 @@ const UNKNOWN_KIND_DELAY: Duration = Duration::from_secs(30);
 /// The largest batch of successes in one statement.
 const SUCCESS_BATCH: usize = 500;
 const LONGEST_BACKOFF: Duration = Duration::from_secs(2);
+/// So often an end is written again that Postgres stopped for another transaction or for its time. Effects that never get through must
+/// not hold a slot for ever.
+const MAX_CONTENTION: u32 = 10;
 
 /// What is left to do in Redis.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -318,11 +321,13 @@ impl Concluder {
     /// Repeats a write while Postgres is away.
     async fn persist<'a>(&self, write: impl Fn() -> BoxFuture<'a, Plain> + Send) -> Written {
         let mut wait = Duration::from_millis(50);
+        let mut stopped = 0;
         loop {
             let Some(result) = self.give_up.run_until_cancelled(write()).await else { return Written::GaveUp };
             match result {
                 Ok(counted) => return Written::Done(counted),
-                Err(error) if db::is_unavailable(&error) => {
+                Err(error) if db::is_unavailable(&error) && stopped < MAX_CONTENTION => {
+                    stopped += u32::from(db::is_contention(&error));
                     tracing::debug!(error = chain(&*error), "Postgres is away; the job's end waits for it");
                     if self.give_up.run_until_cancelled(tokio::time::sleep(wait)).await.is_none() {
                         return Written::GaveUp;

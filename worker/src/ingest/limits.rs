@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IngestLimits {
     /// Address space of the child, in bytes (`MILLRACE_EXTRACT_MEMORY_BYTES`, 512 MiB). Past it: `limit_memory`.
-    /// Address space is more than what is resident: the program itself takes some 40 MB of it.
+    /// Address space is more than what is resident: the program itself takes some 10 MiB of it.
     pub memory_limit_bytes: u64,
     /// Processor time of the child, rounded up to whole seconds (`MILLRACE_EXTRACT_CPU_SECONDS`, 30 s).
     /// Past it: `limit_time`.
@@ -18,7 +18,7 @@ pub struct IngestLimits {
     pub wall_limit: Duration,
     /// Characters of text that one document may give (`MILLRACE_EXTRACT_MAX_CHARS`, 20 million). Past it: `too_large`.
     pub max_text_chars: usize,
-    /// Bytes that a compressed file may expand to while it is read (1 GiB). Past it: `too_large`.
+    /// Bytes that a compressed file may expand to while it is read (512 MiB). Past it: `too_large`.
     pub max_expanded_bytes: u64,
     /// Pages that one document may have (50,000). Past it: `too_large`.
     pub max_pages: u32,
@@ -36,7 +36,7 @@ impl Default for IngestLimits {
             cpu_limit: Duration::from_secs(30),
             wall_limit: Duration::from_secs(120),
             max_text_chars: 20_000_000,
-            max_expanded_bytes: 1 << 30,
+            max_expanded_bytes: 512 << 20,
             max_pages: 50_000,
             chunk_chars: 1_000,
             program: own_program(),

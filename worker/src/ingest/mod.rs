@@ -1,7 +1,7 @@
 //! Documents in, text out: the one place where bytes from outside are parsed.
 //!
 //! Nothing a stranger uploads is parsed in the worker's own process. [`Extractor::extract`] starts the worker's binary
-//! again as a child that gets the file as an open, read-only descriptor and nothing else (see [`sandbox`]), and takes
+//! again as a child that gets the file as an open, read-only descriptor and nothing else (see `sandbox`), and takes
 //! back a bounded, checked [`Document`]. A bomb, an endless loop or a crash ends that child and becomes a typed
 //! [`ExtractError`]; the worker lives.
 //!

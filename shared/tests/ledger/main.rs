@@ -1,0 +1,18 @@
+//! The ledger against a real Postgres.
+//!
+//! One program and not one a file, because each would link the whole crate again. Every test has a database of its own.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+mod accept;
+mod concurrency;
+mod dead_letters;
+mod ends;
+mod idempotency;
+mod plans;
+mod replay;
+mod runs;
+mod scope;
+mod unique;

@@ -1,0 +1,105 @@
+//! Questions to Postgres.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use anyhow::{Context, Result};
+use sqlx::{FromRow, PgPool, postgres::PgPoolOptions};
+use uuid::Uuid;
+
+use crate::until;
+
+/// The test's own eyes on the ledger.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    pool: PgPool,
+}
+
+/// What the ledger says of one job.
+#[derive(Clone, Debug, FromRow)]
+pub struct JobFacts {
+    /// The job.
+    pub id: Uuid,
+    /// The ledger's state.
+    pub state: String,
+    /// Attempts used up.
+    pub attempt: i32,
+    /// Rows of `job_attempts`: attempts that did not succeed.
+    pub failed_attempts: i64,
+    /// Rows of `probe_effects`.
+    pub effects: i64,
+    /// Whether there should be one if it succeeded.
+    pub has_effect: bool,
+    /// Which worker wrote its end.
+    pub worker: Option<String>,
+    /// The last error.
+    pub error: Option<String>,
+}
+
+impl Ledger {
+    /// Looks at the database at `url`, connecting when first asked and again after it was away.
+    ///
+    /// # Errors
+    /// When the URL is none.
+    pub fn open(url: &str) -> Result<Self> {
+        let options = PgPoolOptions::new().max_connections(2).acquire_timeout(Duration::from_secs(20));
+        Ok(Self { pool: options.connect_lazy(url).context("the database's URL is none")? })
+    }
+
+    /// For questions that only one test has.
+    #[must_use]
+    pub fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    /// Every job, in the order of acceptance.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn jobs(&self) -> Result<Vec<JobFacts>> {
+        let jobs = sqlx::query_as(
+            "SELECT id, state, attempt, worker, error, COALESCE((payload->>'effect')::bool, false) AS has_effect, \
+             (SELECT count(*) FROM job_attempts a WHERE a.job_id = jobs.id) AS failed_attempts, \
+             (SELECT count(*) FROM probe_effects e WHERE e.job_id = jobs.id) AS effects FROM jobs ORDER BY id",
+        );
+        jobs.fetch_all(&self.pool).await.context("cannot read the ledger")
+    }
+
+    /// How many jobs are in each state.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn states(&self) -> Result<BTreeMap<String, i64>> {
+        let rows: Vec<(String, i64)> =
+            sqlx::query_as("SELECT state, count(*) FROM jobs GROUP BY state").fetch_all(&self.pool).await?;
+        Ok(rows.into_iter().collect())
+    }
+
+    /// How many jobs are in this state.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn count(&self, state: &str) -> Result<i64> {
+        Ok(self.states().await?.get(state).copied().unwrap_or(0))
+    }
+
+    /// Waits until at least so many jobs are in this state.
+    ///
+    /// # Errors
+    /// When that does not happen in time.
+    pub async fn wait_count(&self, state: &str, least: i64, deadline: Duration) -> Result<()> {
+        until(&format!("{least} jobs are {state}"), deadline, async || Ok(self.count(state).await? >= least)).await
+    }
+
+    /// Waits until no job is left to be done.
+    ///
+    /// # Errors
+    /// When that does not happen in time; the message tells the states.
+    pub async fn wait_all_ended(&self, deadline: Duration) -> Result<()> {
+        let done = until("every job has ended", deadline, async || Ok(self.count("queued").await? == 0)).await;
+        if let Err(error) = done {
+            let states = self.states().await?;
+            return Err(error.context(format!("jobs by state: {states:?}")));
+        }
+        Ok(())
+    }
+}
