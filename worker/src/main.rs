@@ -23,9 +23,9 @@ fn main() -> ExitCode {
         // No runtime may start here: its threads would count against the child's memory limit.
         Some(ingest::CHILD_COMMAND) => ingest::child_main(),
         Some("extract") => ingest::command::run(&arguments[1..], IngestLimits::default()),
-        Some("health") => health::command(&arguments[1..], || {
-            WorkerConfig::load(&Source::from_process()).map(|config| config.bind)
-        }),
+        Some("health") => {
+            health::command(&arguments[1..], || WorkerConfig::load(&Source::from_process()).map(|config| config.bind))
+        }
         Some(RUN_ONE_COMMAND) => with_runtime(|source, _| async move { millrace_worker::run_one(&source).await }),
         None => with_runtime(|_, config| async move {
             match millrace_worker::serve(config).await {
