@@ -1,7 +1,7 @@
 //! The HTTP API: authenticates, validates, records, enqueues and reads. It runs no job and asks no outside service.
 //!
 //! [`router`] is the whole API as a tower service; [`openapi`] describes the same routes, because both are built from one
-//! table in [`routes`].
+//! table in `routes`.
 
 mod envelope;
 mod error;

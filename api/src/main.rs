@@ -18,9 +18,9 @@ fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
     match arguments.first().and_then(|name| name.to_str()) {
         None if arguments.is_empty() => start(),
-        Some("health") => health::command(&arguments[1..], || {
-            ApiConfig::load(&Source::from_process()).map(|config| config.bind)
-        }),
+        Some("health") => {
+            health::command(&arguments[1..], || ApiConfig::load(&Source::from_process()).map(|config| config.bind))
+        }
         _ => refuse(&anyhow::anyhow!("{USAGE}")),
     }
 }

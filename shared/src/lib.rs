@@ -18,3 +18,4 @@ pub mod signals;
 pub mod storage;
 pub mod telemetry;
 pub mod views;
+pub mod wire;

@@ -4,22 +4,27 @@
 //! ledger alone can tell, so that looking at a job works as long as Postgres does.
 
 use std::collections::{HashMap, HashSet};
+use std::str::FromStr;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
+use utoipa::ToSchema;
 
 use crate::db::jobs::{self, JobFilter, JobRow, JobState};
 use crate::db::{self, Cursor, Page, PageRequest};
 use crate::ids::JobId;
-use crate::jobs::{QUEUES, QueueName};
+use crate::jobs::{Priority, QUEUES, QueueName};
+use crate::ledger::HORIZON;
 use crate::queue::{Live, LiveState, QueueStats, Queues, Settings};
 
 /// Longest wait for Redis before a view does without it.
 const LIVE_TIMEOUT: Duration = Duration::from_millis(800);
 
 /// A job's state, as people see it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum State {
     /// It can run as soon as a worker is free.
     Queued,
@@ -57,6 +62,19 @@ impl State {
     #[must_use]
     pub const fn is_final(self) -> bool {
         matches!(self, Self::Succeeded | Self::Dead | Self::Cancelled)
+    }
+}
+
+/// A name that is no state.
+#[derive(Debug, thiserror::Error)]
+#[error("unknown state `{0}`; known are queued, delayed, running, succeeded, dead and cancelled")]
+pub struct UnknownState(String);
+
+impl FromStr for State {
+    type Err = UnknownState;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL.into_iter().find(|state| state.as_str() == text).ok_or_else(|| UnknownState(text.to_owned()))
     }
 }
 
@@ -124,6 +142,41 @@ impl JobView {
 
 /// Merges rows with what Redis knows of them, in their order.
 pub async fn with_live(queues: &Queues, rows: Vec<JobRow>) -> Vec<JobView> {
+    let live = live_of(queues, &rows).await;
+    merge(rows, live)
+}
+
+/// As [`with_live`], but rows of jobs that Redis does not know (any more) are read again: one that ended after its row was read would
+/// otherwise seem to go back from `running` to `queued`. The caller was allowed to read the rows.
+///
+/// # Errors
+/// When Postgres is away.
+pub async fn current(
+    connection: &mut PgConnection,
+    queues: &Queues,
+    mut rows: Vec<JobRow>,
+) -> Result<Vec<JobView>, sqlx::Error> {
+    let live = live_of(queues, &rows).await;
+    let is_gone = |row: &&JobRow| {
+        row.to_queue().is_some() && live.get(&row.id).is_some_and(|live| live.state == LiveState::Unknown)
+    };
+    let gone: Vec<JobId> = rows.iter().filter(is_gone).map(|row| row.id).collect();
+    if !gone.is_empty() {
+        let limit = u32::try_from(gone.len()).unwrap_or(u32::MAX);
+        let filter = JobFilter { among: Some(gone), ..JobFilter::default() };
+        let again = jobs::list(connection, &filter, None, limit).await?;
+        let mut again: HashMap<JobId, JobRow> = again.into_iter().map(|row| (row.id, row)).collect();
+        for row in &mut rows {
+            if let Some(newer) = again.remove(&row.id) {
+                *row = newer;
+            }
+        }
+    }
+    Ok(merge(rows, live))
+}
+
+/// What Redis knows of those that have not ended; nothing where it is away.
+async fn live_of(queues: &Queues, rows: &[JobRow]) -> HashMap<JobId, Live> {
     let mut waiting: HashMap<QueueName, Vec<JobId>> = HashMap::new();
     for row in rows.iter().filter(|row| row.state == JobState::Queued) {
         if let Ok(queue) = row.queue.parse() {
@@ -141,10 +194,14 @@ pub async fn with_live(queues: &Queues, rows: Vec<JobRow>) -> Vec<JobView> {
             Err(_) => break,
         }
     }
+    live
+}
+
+fn merge(rows: Vec<JobRow>, mut live: HashMap<JobId, Live>) -> Vec<JobView> {
     rows.into_iter()
         .map(|row| match live.remove(&row.id) {
-            Some(live) => JobView::with_live(row, live),
-            None => JobView::from_ledger(row),
+            Some(live) if row.state == JobState::Queued => JobView::with_live(row, live),
+            _ => JobView::from_ledger(row),
         })
         .collect()
 }
@@ -193,7 +250,7 @@ pub async fn list_jobs(
     let before = page.after.map(|cursor: Cursor| JobId(cursor.id()));
     let rows = jobs::list(connection, &filter, before, u32::from(page.limit) + 1).await?;
     let Page { items, next } = page.page(rows, |row| row.id.0);
-    Ok(Page { items: with_live(queues, items).await, next })
+    Ok(Page { items: current(connection, queues, items).await?, next })
 }
 
 async fn running(queues: &Queues, queue: Option<QueueName>) -> Result<Vec<JobId>, redis::RedisError> {
@@ -209,7 +266,7 @@ async fn running(queues: &Queues, queue: Option<QueueName>) -> Result<Vec<JobId>
 pub struct QueueView {
     /// The queue.
     pub queue: QueueName,
-    /// Redis' figures.
+    /// Redis' figures, and in `delayed` also the jobs that wait in the ledger alone.
     pub stats: QueueStats,
     /// What was set, in the ledger.
     pub settings: Settings,
@@ -219,14 +276,40 @@ pub struct QueueView {
     pub oldest_ready_age: Option<Duration>,
 }
 
+/// As [`queue`], from the ledger alone, for while Redis is away: what runs counts as ready, and what ended lately is not known.
+///
+/// # Errors
+/// When Postgres is away.
+pub async fn queue_from_ledger(connection: &mut PgConnection, queue: QueueName) -> Result<QueueView, sqlx::Error> {
+    let mut stats = QueueStats::default();
+    for (priority, count) in db::queues::due_by_priority(connection, queue).await? {
+        stats.ready[usize::from(Priority::from_level(priority).level())] += u64::try_from(count).unwrap_or(0);
+    }
+    let later = db::queues::due_later_than(connection, queue, Duration::ZERO).await?;
+    stats.delayed = u64::try_from(later).unwrap_or(0);
+    view_of_queue(connection, queue, stats, &[]).await
+}
+
 /// A queue's figures and settings.
 ///
 /// # Errors
 /// When Postgres or Redis is away.
 pub async fn queue(connection: &mut PgConnection, queues: &Queues, queue: QueueName) -> Result<QueueView, ViewError> {
-    let stats = queues.stats(queue).await?;
+    let mut stats = queues.stats(queue).await?;
     let running = queues.running(queue).await?;
-    let oldest = jobs::oldest_due(connection, queue, &running).await?;
+    // Those that are due later wait in the ledger alone.
+    let later = db::queues::due_later_than(connection, queue, HORIZON).await?;
+    stats.delayed += u64::try_from(later).unwrap_or(0);
+    Ok(view_of_queue(connection, queue, stats, &running).await?)
+}
+
+async fn view_of_queue(
+    connection: &mut PgConnection,
+    queue: QueueName,
+    stats: QueueStats,
+    running: &[JobId],
+) -> Result<QueueView, sqlx::Error> {
+    let oldest = jobs::oldest_due(connection, queue, running).await?;
     let now = jobs::now(connection).await?;
     Ok(QueueView {
         queue,

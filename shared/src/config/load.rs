@@ -14,7 +14,7 @@ use super::settings::{self as table, Absent, SETTINGS, Setting, TEST_PREFIX};
 use super::source::Source;
 use super::{
     AdminConfig, ApiConfig, CommonConfig, DatabaseConfig, Environment, ExtractConfig, JwtConfig, LogConfig, LogFormat,
-    StorageConfig, WorkerConfig,
+    PartialConfig, StorageConfig, WorkerConfig,
 };
 
 impl ApiConfig {
@@ -90,6 +90,38 @@ impl AdminConfig {
     }
 }
 
+impl PartialConfig {
+    /// Reads what can be read, and tells what the programs would say of the rest.
+    #[must_use]
+    pub fn load(source: &Source) -> Self {
+        let problems = all_problems(source);
+        let mut in_production = all_problems(&source.with(table::ENV.name, "production"));
+        in_production.retain(|problem| !problems.contains(problem));
+        let mut reader = Reader::new(source);
+        Self {
+            environment: reader.environment(),
+            database: reader.database(),
+            redis_url: reader.redis_url(),
+            storage: reader.storage(),
+            log: reader.log(),
+            problems,
+            in_production,
+        }
+    }
+}
+
+/// What the three programs find wrong, each thing once.
+fn all_problems(source: &Source) -> Vec<Problem> {
+    let refusals = [ApiConfig::load(source).err(), WorkerConfig::load(source).err(), AdminConfig::load(source).err()];
+    let mut found = Vec::new();
+    for problem in refusals.into_iter().flatten().flat_map(|error| error.problems) {
+        if !found.contains(&problem) {
+            found.push(problem);
+        }
+    }
+    found
+}
+
 struct Reader<'a> {
     source: &'a Source,
     problems: Vec<Problem>,
@@ -140,25 +172,52 @@ impl<'a> Reader<'a> {
     }
 
     fn common(&mut self) -> Option<CommonConfig> {
-        let environment = self.value(&table::ENV, |text| match text {
+        let environment = self.environment();
+        let database = self.database();
+        let redis_url = self.redis_url();
+        let storage = self.storage();
+        let log = self.log();
+        let probe = self.value(&table::PROBE, parse::switch).unwrap_or(!self.production);
+        Some(CommonConfig {
+            environment: environment?,
+            database: database?,
+            redis_url: redis_url?,
+            storage: storage?,
+            log: log?,
+            probe,
+        })
+    }
+
+    fn environment(&mut self) -> Option<Environment> {
+        self.value(&table::ENV, |text| match text {
             "development" => Ok(Environment::Development),
             "production" => Ok(Environment::Production),
             _ => Err(format!("is neither `development` nor `production`: `{text}`")),
-        });
-        let database_url = self.value(&table::DATABASE_URL, parse::url(&["postgres", "postgresql"]));
-        if let Some(password) = database_url.as_ref().and_then(password_of) {
+        })
+    }
+
+    fn database(&mut self) -> Option<DatabaseConfig> {
+        let url = self.value(&table::DATABASE_URL, parse::url(&["postgres", "postgresql"]));
+        if let Some(password) = url.as_ref().and_then(password_of) {
             self.check_secret(&table::DATABASE_URL, "has a password that", &password, PASSWORD_BYTES);
         }
         let max_connections = self.value(&table::DATABASE_CONNECTIONS, parse::whole(1, 1000));
-        let redis_url = self.value(&table::REDIS_URL, parse::url(&["redis", "rediss"]));
-        match redis_url.as_ref().map(password_of) {
+        Some(DatabaseConfig { url: SecretString::from(String::from(url?)), max_connections: max_connections? })
+    }
+
+    fn redis_url(&mut self) -> Option<SecretString> {
+        let url = self.value(&table::REDIS_URL, parse::url(&["redis", "rediss"]));
+        match url.as_ref().map(password_of) {
             Some(Some(password)) => {
                 self.check_secret(&table::REDIS_URL, "has a password that", &password, PASSWORD_BYTES);
             }
             Some(None) if self.production => self.refuse(&table::REDIS_URL, "has no password, which production needs"),
             _ => {}
         }
-        let storage = self.storage();
+        Some(SecretString::from(String::from(url?)))
+    }
+
+    fn log(&mut self) -> Option<LogConfig> {
         let filter = self.value(&table::LOG, |text| {
             EnvFilter::try_new(text).map(|_| text.to_owned()).map_err(|error| format!("is not a log filter: {error}"))
         });
@@ -167,18 +226,7 @@ impl<'a> Reader<'a> {
             "json" => Ok(LogFormat::Json),
             _ => Err(format!("is neither `text` nor `json`: `{text}`")),
         });
-        let probe = self.value(&table::PROBE, parse::switch).unwrap_or(!self.production);
-        Some(CommonConfig {
-            environment: environment?,
-            database: DatabaseConfig {
-                url: SecretString::from(String::from(database_url?)),
-                max_connections: max_connections?,
-            },
-            redis_url: SecretString::from(String::from(redis_url?)),
-            storage: storage?,
-            log: LogConfig { filter: filter?, format: format? },
-            probe,
-        })
+        Some(LogConfig { filter: filter?, format: format? })
     }
 
     fn storage(&mut self) -> Option<StorageConfig> {

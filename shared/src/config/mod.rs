@@ -162,3 +162,22 @@ pub struct AdminConfig {
     /// What every program needs.
     pub common: CommonConfig,
 }
+
+/// What can be read of a configuration, whatever the rest is like: for the program that explains what is wrong.
+#[derive(Debug, Clone)]
+pub struct PartialConfig {
+    /// Development or production.
+    pub environment: Option<Environment>,
+    /// Postgres.
+    pub database: Option<DatabaseConfig>,
+    /// Redis.
+    pub redis_url: Option<SecretString>,
+    /// The object store.
+    pub storage: Option<StorageConfig>,
+    /// Logging.
+    pub log: Option<LogConfig>,
+    /// What any of the programs would refuse.
+    pub problems: Vec<Problem>,
+    /// What they would refuse in production only.
+    pub in_production: Vec<Problem>,
+}

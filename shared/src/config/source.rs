@@ -39,6 +39,13 @@ impl Source {
         }
     }
 
+    /// A copy in which `name` is `value`.
+    pub(super) fn with(&self, name: &str, value: &str) -> Self {
+        let mut copy = self.clone();
+        copy.insert(name.to_owned(), value.to_owned());
+        copy
+    }
+
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.values.get(name).map(String::as_str)
     }

@@ -264,3 +264,19 @@ fn the_configuration_page_is_generated_from_the_table() {
     let page = std::fs::read_to_string(path).expect("the page exists");
     assert_eq!(page, markdown(), "docs/configuration.md is out of date; run this test with UPDATE_DOCS=1");
 }
+
+#[test]
+fn a_partial_configuration_tells_what_is_there_and_what_every_program_misses() {
+    let source: Source = [
+        ("DATABASE_URL", "postgres://m:short@localhost/m"),
+        ("MILLRACE_JWT_SECRET", "short"),
+        ("MILLRACE_QUEUES", "asset"),
+    ]
+    .into_iter()
+    .collect();
+    let partial = PartialConfig::load(&source);
+    assert!(partial.database.is_some() && partial.redis_url.is_none() && partial.storage.is_some());
+    let names = |problems: &[Problem]| problems.iter().map(|problem| problem.variable.clone()).collect::<Vec<_>>();
+    assert_eq!(names(&partial.problems), ["REDIS_URL", "MILLRACE_JWT_SECRET", "MILLRACE_QUEUES"]);
+    assert_eq!(names(&partial.in_production), ["DATABASE_URL", "MILLRACE_STORAGE_URL"]);
+}

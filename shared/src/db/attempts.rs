@@ -33,3 +33,17 @@ pub async fn of_job(connection: &mut PgConnection, org: OrgId, job: JobId) -> sq
     .fetch_all(connection)
     .await
 }
+
+/// The failed attempts of these jobs, which the caller was allowed to read, each job's first one first.
+///
+/// # Errors
+/// Those of the database.
+pub async fn of_jobs(connection: &mut PgConnection, jobs: &[JobId]) -> sqlx::Result<Vec<AttemptRow>> {
+    sqlx::query_as(
+        "SELECT job_id, attempt, started_at, ended_at, outcome, error, error_class, worker FROM job_attempts \
+         WHERE job_id = ANY($1) ORDER BY job_id, attempt",
+    )
+    .bind(jobs)
+    .fetch_all(connection)
+    .await
+}

@@ -13,6 +13,7 @@ pub mod jobs;
 pub mod organisations;
 pub mod queues;
 pub mod runs;
+pub mod server;
 pub(crate) mod uniques;
 
 use std::time::Duration;

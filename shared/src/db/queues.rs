@@ -1,5 +1,7 @@
 //! The queues' settings: `queue_settings`. Redis has a copy, which is restored from here when Redis lost its data.
 
+use std::time::Duration;
+
 use sqlx::PgConnection;
 
 use crate::{jobs::QueueName, queue::Settings};
@@ -40,6 +42,34 @@ pub async fn set(connection: &mut PgConnection, queue: QueueName, settings: Sett
     .execute(connection)
     .await
     .map(drop)
+}
+
+/// Jobs of a queue that are due more than `ahead` from now, over all organisations.
+///
+/// # Errors
+/// Those of the database.
+pub async fn due_later_than(connection: &mut PgConnection, queue: QueueName, ahead: Duration) -> sqlx::Result<i64> {
+    sqlx::query_scalar(
+        "SELECT count(*) FROM jobs WHERE queue = $1 AND state = 'queued' AND run_at > now() + $2 * interval '1 millisecond'",
+    )
+    .bind(queue.as_str())
+    .bind(i64::try_from(ahead.as_millis()).unwrap_or(i64::MAX))
+    .fetch_one(connection)
+    .await
+}
+
+/// How many jobs of a queue are due, by priority, over all organisations. Reads every such row: for when Redis is away.
+///
+/// # Errors
+/// Those of the database.
+pub async fn due_by_priority(connection: &mut PgConnection, queue: QueueName) -> sqlx::Result<Vec<(i16, i64)>> {
+    sqlx::query_as(
+        "SELECT priority, count(*) FROM jobs WHERE queue = $1 AND state = 'queued' AND blocked_by IS NULL AND run_at <= now() \
+         GROUP BY priority",
+    )
+    .bind(queue.as_str())
+    .fetch_all(connection)
+    .await
 }
 
 /// Dead letters of a queue that nobody has replayed or discarded, over all organisations.

@@ -31,7 +31,7 @@ async fn a_request_that_comes_while_the_first_is_answered_waits_for_its_answer()
         assert_eq!(idempotency::claim(&mut first, org, &key, b"digest").await.unwrap(), Seen::New);
         let second = tokio::spawn({
             let (pool, key) = (db.pool.clone(), key.clone());
-            async move { idempotency::claim(&mut *pool.acquire().await.unwrap(), org, &key, b"digest").await.unwrap() }
+            async move { idempotency::claim(&mut pool.acquire().await.unwrap(), org, &key, b"digest").await.unwrap() }
         });
         until_waiting(&db, 1).await;
         if first_fails {

@@ -2,6 +2,8 @@
 //!
 //! One program and not one a file, because each would link the whole crate again. Every test has a database of its own.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 mod accept;

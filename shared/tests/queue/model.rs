@@ -301,7 +301,7 @@ async fn run(seed: u64, steps: usize) {
 #[tokio::test]
 async fn random_operations_leave_every_job_in_exactly_one_place_and_keep_every_limit() {
     for seed in 0..4 {
-        println!("seed {seed}");
+        eprintln!("seed {seed}");
         run(seed, 400).await;
     }
 }
@@ -309,6 +309,6 @@ async fn random_operations_leave_every_job_in_exactly_one_place_and_keep_every_l
 #[tokio::test]
 async fn operations_that_nobody_has_tried_before_do_so_too() {
     let seed = rand::rng().random();
-    println!("seed {seed}");
+    eprintln!("seed {seed}");
     run(seed, 600).await;
 }

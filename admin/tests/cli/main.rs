@@ -1,0 +1,9 @@
+//! The real binary against a real Postgres and a real Redis, both private to each test.
+
+mod basics;
+mod dlq;
+mod doctor;
+mod jobs;
+mod keys;
+mod place;
+mod queues;

@@ -1,0 +1,7 @@
+//! Jobs and queues as they are told in JSON, and shown as tables: views with their history, in the shape of the HTTP interface.
+
+mod jobs;
+mod queues;
+
+pub use jobs::{Attempt, AttemptOutcome, ErrorText, Job, JobDetail, Progress, details, jobs};
+pub use queues::{Limits, Queue, Ready, queues};
