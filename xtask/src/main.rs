@@ -5,6 +5,7 @@
 
 #![expect(clippy::print_stdout, reason = "these are commands for people, and standard output is where they look")]
 
+mod containers;
 mod demo;
 mod env_file;
 mod show;
@@ -77,6 +78,7 @@ async fn main() -> ExitCode {
             Box::pin(run_site(&site, Show::Demo, if once { Then::Exit } else { Then::Stay })).await
         }
         Command::Up(site) => Box::pin(run_site(&site, Show::Address, Then::Stay)).await,
+        Command::Test(arguments) if arguments.containers => Box::pin(containers::run()).await,
         Command::Test(arguments) => Box::pin(test::run(&arguments)).await,
     };
     result.unwrap_or_else(|error| {

@@ -231,7 +231,7 @@ fn environment(dir: &Path, servers: &Servers) -> Result<Vec<(String, String)>> {
     Ok(environment)
 }
 
-fn org_and_key(printed: &str) -> Result<(String, String)> {
+pub(crate) fn org_and_key(printed: &str) -> Result<(String, String)> {
     let created: Value = serde_json::from_str(printed).context("`millrace keys create --json` printed no JSON")?;
     match (created["org_id"].as_str(), created["key"].as_str()) {
         (Some(org), Some(key)) => Ok((org.to_owned(), key.to_owned())),

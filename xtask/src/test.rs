@@ -22,6 +22,10 @@ pub(crate) struct TestArgs {
     /// Run the long tests too (those marked `#[ignore]`)
     #[arg(long)]
     long: bool,
+    /// Instead of all tests, prove the images and docker-compose.yml with a Docker engine (a private one if none runs and we
+    /// are root)
+    #[arg(long, conflicts_with_all = ["long", "passed_on"])]
+    pub(crate) containers: bool,
     /// Passed on to `cargo nextest run` (or to `cargo test`): filters, -p, and so on; doc tests run only without any
     #[arg(value_name = "ARGS", trailing_var_arg = true, allow_hyphen_values = true)]
     passed_on: Vec<String>,
@@ -170,7 +174,7 @@ mod tests {
 
     fn words(runner: Runner, long: bool, passed_on: &[&str]) -> String {
         let passed_on = passed_on.iter().map(|&word| word.to_owned()).collect();
-        test_command(runner, &TestArgs { long, passed_on }).join(" ")
+        test_command(runner, &TestArgs { long, containers: false, passed_on }).join(" ")
     }
 
     #[test]

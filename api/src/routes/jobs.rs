@@ -76,7 +76,7 @@ pub(super) async fn submit_batch(
     }
     let request = IdempotentRequest::new(&headers, "submit_batch", &body)?;
     let place = |index| format!("jobs[{index}].");
-    let requests = body.jobs.into_iter().map(Into::into).collect();
+    let requests = body.jobs.into_iter().map(|job| job.0.into()).collect();
     let jobs = intake::check(state.kinds(), requests, &trace.0, place).map_err(ApiError::Invalid)?;
     Submission { org: caller.org, request, jobs: &jobs, shape: Shape::Batch }.take_in(&state, place).await
 }

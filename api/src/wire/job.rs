@@ -9,6 +9,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::Timestamp;
+use crate::extract::Object;
 
 /// How urgent a job is. Higher levels are served first, lower ones are never starved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -106,8 +107,8 @@ impl From<SubmitBody> for JobRequest {
 #[serde(deny_unknown_fields)]
 pub struct BatchBody {
     /// The jobs, in order.
-    #[schema(min_items = 1, max_items = 1000)]
-    pub jobs: Vec<SubmitBody>,
+    #[schema(value_type = Vec<SubmitBody>, min_items = 1, max_items = 1000)]
+    pub jobs: Vec<Object<SubmitBody>>,
 }
 
 /// The jobs that were taken in, in the order of the request.

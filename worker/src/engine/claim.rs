@@ -8,7 +8,7 @@ use millrace_shared::{
     db::{queues as settings, runs},
     ids::JobId,
     jobs::QueueName,
-    queue::{Claim, ClaimStatus, Claimed, GiveBack, Lease, MAX_BATCH, Queues},
+    queue::{Claim, ClaimStatus, Claimed, GiveBack, MAX_BATCH, Queues},
 };
 use rand::RngExt as _;
 use sqlx::{PgConnection, PgPool};
@@ -143,12 +143,8 @@ impl Claimer {
     }
 
     async fn give_back(&self, jobs: &[Claimed]) -> redis::RedisResult<()> {
-        // The last one first: each goes to the front of its lane.
-        let given_back: Vec<GiveBack> = jobs
-            .iter()
-            .rev()
-            .map(|job| GiveBack { lease: Lease { ..job.lease }, org: job.org, delay: None, meta: job.meta })
-            .collect();
+        let given_back: Vec<GiveBack> =
+            jobs.iter().map(|job| GiveBack { lease: job.lease, org: job.org, delay: None, meta: job.meta }).collect();
         self.queues.give_back(self.queue, &given_back).await.map(drop)
     }
 
