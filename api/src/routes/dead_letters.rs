@@ -9,7 +9,7 @@ use millrace_shared::ids::{JobId, OrgId};
 use millrace_shared::intake;
 use millrace_shared::jobs::QueueName;
 use millrace_shared::ledger::{self, Pace, ReplayError};
-use millrace_shared::views::JobView;
+use millrace_shared::wire::{self, Attempt, Job};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
@@ -17,7 +17,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::error::ApiError;
 use crate::extract::{self, Object, Operator, OptionalJson, Path, Query, Submitter, from_text};
 use crate::state::AppState;
-use crate::wire::{Attempt, DeadLetter, Job, Limit, List, Timestamp, page_request};
+use crate::wire::{DeadLetter, Limit, List, Timestamp, page_request};
 
 /// Dead letters handled in one transaction of bulk work.
 const BATCH: u32 = 200;
@@ -137,7 +137,7 @@ pub(super) async fn replay(
     let row = ledger::replay(&mut transaction, state.kinds(), Some(caller.org), id, payload).await?;
     transaction.commit().await?;
     intake::within_patience(ledger::publish(state.queues(), std::slice::from_ref(&row))).await;
-    Ok((StatusCode::ACCEPTED, Json(JobView::from_ledger(row).into())))
+    Ok((StatusCode::ACCEPTED, Json(wire::accepted(row))))
 }
 
 /// Discard a dead letter.

@@ -67,8 +67,13 @@ fn no_secret_has_a_default() {
         assert!(!is_secret(&name) || value.is_empty(), "{name} has a value in .env.example");
     }
     for (service, name, value) in compose.all_environments() {
-        let from_outside = value.is_empty() || value.starts_with("${");
-        assert!(!is_secret(&name) || from_outside, "{name} of {service} is written down in docker-compose.yml");
+        let secret = match value.split_once("://").and_then(|(_, rest)| rest.rsplit_once('@')) {
+            Some((login, _)) => login.split_once(':').expect("a user and a password").1,
+            None if is_secret(&name) => &value,
+            None => continue,
+        };
+        let from_outside = secret.is_empty() || (secret.starts_with("${") && secret.ends_with('}'));
+        assert!(from_outside, "{name} of {service} is written down in docker-compose.yml");
     }
 }
 

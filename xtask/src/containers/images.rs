@@ -69,12 +69,19 @@ impl<'a> Images<'a> {
         Ok(())
     }
 
-    /// Removes what was made in an engine of somebody else's. A private one keeps it all for the next run.
+    /// Removes the images that were made in an engine of somebody else's; its builder's cache is its own matter. A private
+    /// one keeps all of it for the next run.
     pub(super) async fn remove(self) -> Result<()> {
-        if self.engine.is_private() || self.made.is_empty() {
+        if self.engine.is_private() {
             return Ok(());
         }
-        self.engine.docker.run(["image", "rm"].into_iter().chain(self.made.iter().map(String::as_str))).await.map(drop)
+        for image in &self.made {
+            // A build that broke off has made none.
+            if self.has(image).await {
+                self.engine.docker.run(["image", "rm", image]).await?;
+            }
+        }
+        Ok(())
     }
 
     async fn has(&self, image: &str) -> bool {
@@ -142,7 +149,7 @@ impl<'a> Images<'a> {
     /// In the host's network, because a private engine gives containers no way out.
     async fn docker_build(&mut self, image: &str, arguments: &[String], context: &Path) -> Result<()> {
         let mut command = self.engine.docker.command("docker");
-        command.args(["build", "--network", "host", "--tag", image]).args(arguments).arg(context);
+        command.args(["build", "--force-rm", "--network", "host", "--tag", image]).args(arguments).arg(context);
         command.current_dir(workspace_root());
         let log = self.run.join(format!("build-{}.log", image.split(':').next().unwrap_or(image)));
         self.made.push(image.to_owned());

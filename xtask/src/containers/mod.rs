@@ -25,10 +25,7 @@ pub(crate) async fn run() -> Result<ExitCode> {
     let stop = Stop::on_signals()?;
     let began = Instant::now();
     let mut run = RunDir::create()?;
-    let proved = tokio::select! {
-        proved = Box::pin(with_engine(&run, &stop)) => proved,
-        () = stop.at_least(2) => Err(anyhow::anyhow!("stopped at once: what runs in containers is left to the engine's end")),
-    };
+    let proved = Box::pin(with_engine(&run, &stop)).await;
     let took = show::duration(began.elapsed());
     match proved {
         Ok(()) => {
@@ -45,19 +42,21 @@ pub(crate) async fn run() -> Result<ExitCode> {
 async fn with_engine(run: &RunDir, stop: &Stop) -> Result<()> {
     show::heading("Docker");
     let engine = Engine::start(run.path()).await?;
-    let proved = until_stopped(stop, with_images(&engine, run, stop)).await;
+    let proved = with_images(&engine, run, stop).await;
     let stopped = engine.stop().await;
     proved.and(stopped)
 }
 
 async fn with_images(engine: &Engine, run: &RunDir, stop: &Stop) -> Result<()> {
     let mut images = Images::new(engine, run.path());
-    let proved = until_stopped(stop, async {
+    let built = until_stopped(stop, async {
         images.prepare().await?;
-        images.build().await?;
-        with_project(engine, run, stop).await
-    })
-    .await;
+        images.build().await
+    });
+    let proved = match built.await {
+        Ok(()) => with_project(engine, run, stop).await,
+        Err(error) => Err(error),
+    };
     let removed = images.remove().await;
     proved.and(removed)
 }
@@ -73,7 +72,7 @@ async fn with_project(engine: &Engine, run: &RunDir, stop: &Stop) -> Result<()> 
     proved.and(removed)
 }
 
-/// Ctrl-C breaks the work off, and what was made is removed all the same.
+/// Ctrl-C breaks `work` off. Only what needs no clean-up of its own is given to it, so that all else is removed in every case.
 async fn until_stopped<T>(stop: &Stop, work: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::select! {
         done = Box::pin(work) => done,
