@@ -87,6 +87,7 @@ fn ask(address: SocketAddr, path: &str) -> io::Result<Answer> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead as _, BufReader};
     use std::net::TcpListener;
     use std::thread;
 
@@ -97,10 +98,18 @@ mod tests {
         let address = listener.local_addr().expect("its address");
         let server = thread::spawn(move || {
             let (mut connection, _) = listener.accept().expect("a connection");
-            let mut request = [0; 1024];
-            let length = connection.read(&mut request).expect("a request");
+            // To its end: closing a connection with something unread in it resets it, and the answer with it.
+            let mut request = String::new();
+            for line in BufReader::new(&connection).lines() {
+                let line = line.expect("a request");
+                if line.is_empty() {
+                    break;
+                }
+                request.push_str(&line);
+                request.push_str("\r\n");
+            }
             connection.write_all(answer.as_bytes()).expect("answered");
-            String::from_utf8_lossy(&request[..length]).into_owned()
+            request
         });
         (ask(address, "/health/ready"), server.join().expect("served"))
     }

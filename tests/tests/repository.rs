@@ -5,10 +5,10 @@ use std::{fs, path::Path, process::Command};
 /// The files that git tracks, with their text; what is no text is left out.
 fn tracked() -> Vec<(String, String)> {
     let root = millrace_harness::workspace_root();
-    let listed = Command::new("git").args(["ls-files", "-z"]).current_dir(&root).output().expect("git runs");
+    let listed = Command::new("git").args(["ls-files", "-z"]).current_dir(root).output().expect("git runs");
     assert!(listed.status.success(), "git ls-files failed; this test needs a checkout");
     let names = String::from_utf8(listed.stdout).expect("file names are UTF-8");
-    let text = |name: &str| fs::read_to_string(Path::new(&root).join(name)).ok();
+    let text = |name: &str| fs::read_to_string(Path::new(root).join(name)).ok();
     names.split('\0').filter(|name| !name.is_empty()).filter_map(|name| Some((name.to_owned(), text(name)?))).collect()
 }
 
@@ -52,7 +52,7 @@ fn what_holds_secrets_is_ignored_by_git() {
     let root = millrace_harness::workspace_root();
     for name in [".env", ".env.production", "server.key", "jwt.pem", "target/dev/env", "data/storage/x"] {
         let status =
-            Command::new("git").args(["check-ignore", "-q", name]).current_dir(&root).status().expect("git runs");
+            Command::new("git").args(["check-ignore", "-q", name]).current_dir(root).status().expect("git runs");
         assert!(status.success(), "{name} would be committed");
     }
 }

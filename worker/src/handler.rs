@@ -13,7 +13,7 @@ use std::{
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use millrace_shared::{
-    db::runs,
+    db::{self, runs},
     ids::{JobId, OrgId},
     jobs::{JobPayload, NewJob, Policy},
 };
@@ -26,6 +26,9 @@ type Source = Box<dyn std::error::Error + Send + Sync>;
 
 /// Progress is written at most so often; what comes faster is left out.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
+
+/// How long a job waits that found Postgres away. It is counted from when Postgres takes the note, so there is no need for more.
+const DATABASE_AWAY: Duration = Duration::from_secs(1);
 
 /// A job kind's work.
 #[async_trait]
@@ -70,6 +73,15 @@ impl JobError {
 
     pub(crate) fn fail(class: &'static str, source: impl Into<Source>) -> Self {
         Self::Fail { class, source: source.into() }
+    }
+
+    /// An error of our own database. While it is away the job is put off, because that is no fault of the job's.
+    pub(crate) fn database(error: sqlx::Error) -> Self {
+        if db::is_unavailable(&error) {
+            Self::Snooze { after: DATABASE_AWAY, source: error.into() }
+        } else {
+            Self::retry("database", error)
+        }
     }
 }
 
@@ -162,7 +174,7 @@ impl JobContext {
     /// Keeps a value for the job's next run, whatever ends this one: a retry, a loss, a deploy.
     pub(crate) async fn checkpoint(&self, value: Value) -> Result<(), JobError> {
         let written = async { runs::checkpoint(&mut *self.pool.acquire().await?, self.id, &value).await };
-        written.await.map_err(|error| JobError::retry("database", error))?;
+        written.await.map_err(JobError::database)?;
         *self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
         Ok(())
     }

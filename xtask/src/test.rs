@@ -85,7 +85,9 @@ impl SharedDatabase {
         };
         let template = format!("millrace_test_{}_{}", std::process::id(), random_hex(4)?);
         let url = server.create_database(&template).await?;
-        let migrate = [("DATABASE_URL".to_owned(), url)];
+        // The command line wants both to be set, and migrating asks Redis nothing.
+        let migrate = [("DATABASE_URL", url), ("REDIS_URL", "redis://127.0.0.1:1".to_owned())];
+        let migrate = migrate.map(|(name, value)| (name.to_owned(), value));
         binaries.cli_stdout(&migrate, &["migrate"]).await.context("cannot migrate the tests' database")?;
         Ok(Self { server, template })
     }

@@ -5,7 +5,7 @@ mod values;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgGroup, Args, Parser, Subcommand};
 use millrace_shared::{
     auth::Role,
     db::{Cursor, PageRequest},
@@ -98,11 +98,12 @@ pub enum QueuesCommand {
         queue: QueueName,
     },
     /// How many jobs may run at once, over all workers
+    #[command(group = ArgGroup::new("limits").required(true).multiple(true).args(["concurrency", "org_concurrency"]))]
     Limit {
         /// asset, crm, graph or probe
         queue: QueueName,
         /// Of the whole queue
-        #[arg(long, value_name = "N|none", required_unless_present = "org_concurrency")]
+        #[arg(long, value_name = "N|none")]
         concurrency: Option<Limit>,
         /// Of each organisation
         #[arg(long, value_name = "N|none")]

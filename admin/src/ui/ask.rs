@@ -22,7 +22,7 @@ pub fn confirm(what: &str) -> Result<()> {
 
 /// A bar on standard error for work on `total` things; nothing where that is no terminal.
 pub fn progress(total: u64) -> ProgressBar {
-    let style = ProgressStyle::with_template("{bar:40.cyan/dim} {human_pos}/{human_len}  {per_sec:.dim}  {eta} left")
+    let style = ProgressStyle::with_template("{bar:40.cyan/dim} {human_pos}/{human_len}  {eta} left")
         .unwrap_or_else(|_| ProgressStyle::default_bar());
     let target = if io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
     ProgressBar::with_draw_target(Some(total), target).with_style(style)

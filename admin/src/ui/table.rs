@@ -10,7 +10,7 @@ use super::{Tone, one_line};
 /// Between two columns.
 const GAP: u16 = 2;
 /// What a column that gives way keeps at least.
-const LEAST_WIDTH: usize = 12;
+const LEAST_WIDTH: usize = 8;
 
 /// A column.
 #[derive(Clone, Copy, Debug)]

@@ -25,9 +25,16 @@ fn redis(name: &str, value: &str) -> RedisOptions {
     RedisOptions { directives: vec![(name.to_owned(), value.to_owned())], ..RedisOptions::default() }
 }
 
+/// A migrated place with a Postgres of its own: the one that tests share runs without fsync, for speed, which the doctor tells.
+async fn durable(redis: RedisOptions) -> Result<Place> {
+    let place = Place::empty(redis, Some(PostgresOptions::default())).await?;
+    place.run(&["migrate"]).await?.ok();
+    Ok(place)
+}
+
 #[tokio::test]
 async fn a_sound_installation_passes() -> Result<()> {
-    let place = Place::new().await?;
+    let place = durable(RedisOptions::default()).await?;
     let run = place.run(&["doctor", "--json"]).await?;
     assert_eq!(run.code, 0, "{run:?}");
     for name in [
@@ -68,8 +75,7 @@ async fn an_evicting_redis_fails() -> Result<()> {
 
 #[tokio::test]
 async fn a_redis_without_its_file_is_warned_of() -> Result<()> {
-    let place = Place::empty(redis("appendonly", "no"), None).await?;
-    place.run(&["migrate"]).await?.ok();
+    let place = durable(redis("appendonly", "no")).await?;
     let run = place.run(&["doctor", "--json"]).await?;
     assert_eq!(run.code, 0, "{run:?}");
     assert_check(&run, "redis persistence", "warning", "appendonly yes");
@@ -145,7 +151,7 @@ async fn a_missing_variable_is_told_and_the_rest_is_checked() -> Result<()> {
 
 #[tokio::test]
 async fn weak_secrets_are_warned_of_and_fail_in_production() -> Result<()> {
-    let place = Place::new().await?;
+    let place = durable(RedisOptions::default()).await?;
     let weak = Some("change-me-change-me-change-me-change-me");
     let mut environment = place.environment_with("MILLRACE_JWT_SECRET", weak);
     let run = millrace(&environment, &["doctor", "--json"], "").await?;

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::error::Category;
 
-use super::{field_error, media_type};
+use super::{Object, field_error, media_type};
 use crate::error::ApiError;
 use crate::state::AppState;
 
@@ -68,17 +68,23 @@ async fn read(request: Request, state: &AppState) -> Result<Bytes, ApiError> {
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     refuse_nul(body)?;
     let mut json = serde_json::Deserializer::from_slice(body);
-    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+    let Object(value) = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let (path, error) = (error.path().clone(), error.into_inner());
         match error.classify() {
-            Category::Data => ApiError::Invalid(vec![field_error(&path, &without_place(&error), "body")]),
-            Category::Syntax | Category::Eof | Category::Io => {
-                ApiError::Malformed(format!("the body is not valid JSON: {error}").into())
-            }
+            // A wrong field may come before the place where the body stops being JSON at all.
+            Category::Data => match serde_json::from_slice::<Value>(body) {
+                Ok(_) => ApiError::Invalid(vec![field_error(&path, &without_place(&error), "body")]),
+                Err(error) => malformed(&error),
+            },
+            Category::Syntax | Category::Eof | Category::Io => malformed(&error),
         }
     })?;
-    json.end().map_err(|error| ApiError::Malformed(format!("the body is not valid JSON: {error}").into()))?;
+    json.end().map_err(|error| malformed(&error))?;
     Ok(value)
+}
+
+fn malformed(error: &serde_json::Error) -> ApiError {
+    ApiError::Malformed(format!("the body is not valid JSON: {error}").into())
 }
 
 /// serde_json's message without its ` at line 1 column 7`: the field is named already.
@@ -153,12 +159,23 @@ mod tests {
         assert_eq!(field, "items[1].number");
         assert!(message.contains("expected u8") && !message.contains("line"), "{message}");
         assert_eq!(fields(r#"{"items":[{"number":1,"more":1}]}"#)[0].0, "items[0].more");
-        assert_eq!(fields("[]")[0].0, "body");
+        assert_eq!(fields("7")[0].0, "body");
+        assert_eq!(fields("[[]]")[0].0, "body");
+        assert_eq!(fields("{}"), [("items".to_owned(), "is required".to_owned())]);
+        assert_eq!(fields(r#"{"items":[{}]}"#)[0].0, "items[0].number");
     }
 
     #[test]
     fn what_is_not_json_is_malformed() {
-        for body in ["", "{", "nonsense", "{\"items\":[]} more", "{\"items\":\"\\ud800\"}", "\u{feff}{}"] {
+        for body in [
+            "",
+            "{",
+            "nonsense",
+            "{\"items\":[]} more",
+            "{\"nonsense\":1} more",
+            "{\"items\":\"\\ud800\"}",
+            "\u{feff}{}",
+        ] {
             assert!(matches!(error(body), ApiError::Malformed(_)), "{body}: {:?}", error(body));
         }
         let deep = "[".repeat(10_000);

@@ -2,11 +2,13 @@
 
 mod auth;
 mod json;
+mod object;
 mod path;
 mod query;
 
 pub use auth::{Operator, Submitter};
 pub use json::{Json, OptionalJson};
+pub use object::Object;
 pub use path::Path;
 pub use query::{Query, from_text};
 
@@ -14,11 +16,16 @@ use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use millrace_shared::jobs::FieldError;
 
-/// A serde error at a path, as a field of ours. serde names the root `.`, which says nothing to a client.
+/// A serde error at a path, as a field of ours. serde names the root `.`, which says nothing to a client, and a missing field by
+/// the place where it is missing.
 fn field_error(path: &serde_path_to_error::Path, message: &str, root: &str) -> FieldError {
     let path = path.to_string();
-    let field = if path == "." { root.to_owned() } else { path };
-    FieldError::new(field, message)
+    let is_root = path == ".";
+    if let Some(name) = message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {
+        let field = if is_root { name.to_owned() } else { format!("{path}.{name}") };
+        return FieldError::new(field, "is required");
+    }
+    FieldError::new(if is_root { root.to_owned() } else { path }, message)
 }
 
 /// The media type of a body without its parameters, in lower case.

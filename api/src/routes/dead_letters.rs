@@ -9,15 +9,15 @@ use millrace_shared::ids::{JobId, OrgId};
 use millrace_shared::intake;
 use millrace_shared::jobs::QueueName;
 use millrace_shared::ledger::{self, Pace, ReplayError};
-use millrace_shared::views::JobView;
+use millrace_shared::wire::{self, Attempt, Job};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::error::ApiError;
-use crate::extract::{self, Operator, OptionalJson, Path, Query, Submitter, from_text};
+use crate::extract::{self, Object, Operator, OptionalJson, Path, Query, Submitter, from_text};
 use crate::state::AppState;
-use crate::wire::{Attempt, DeadLetter, Job, Limit, List, Timestamp, page_request};
+use crate::wire::{DeadLetter, Limit, List, Timestamp, page_request};
 
 /// Dead letters handled in one transaction of bulk work.
 const BATCH: u32 = 200;
@@ -137,7 +137,7 @@ pub(super) async fn replay(
     let row = ledger::replay(&mut transaction, state.kinds(), Some(caller.org), id, payload).await?;
     transaction.commit().await?;
     intake::within_patience(ledger::publish(state.queues(), std::slice::from_ref(&row))).await;
-    Ok((StatusCode::ACCEPTED, Json(JobView::from_ledger(row).into())))
+    Ok((StatusCode::ACCEPTED, Json(wire::accepted(row))))
 }
 
 /// Discard a dead letter.
@@ -201,7 +201,8 @@ impl BulkFilter {
 #[serde(deny_unknown_fields)]
 pub(super) struct ReplayAllBody {
     /// Which dead letters.
-    filter: BulkFilter,
+    #[schema(value_type = BulkFilter)]
+    filter: Object<BulkFilter>,
     /// Jobs a second at which they become due, so that a recovering service is not overrun; all at once unless told otherwise.
     #[serde(default)]
     #[schema(minimum = 0.001, maximum = 100_000)]
@@ -216,7 +217,8 @@ pub(super) struct ReplayAllBody {
 #[serde(deny_unknown_fields)]
 pub(super) struct DiscardAllBody {
     /// Which dead letters.
-    filter: BulkFilter,
+    #[schema(value_type = BulkFilter)]
+    filter: Object<BulkFilter>,
     /// Only count.
     #[serde(default)]
     dry_run: bool,
@@ -251,7 +253,7 @@ pub(super) async fn replay_all(
     if body.rate_per_s.is_some_and(|rate| !(0.001..=100_000.0).contains(&rate)) {
         return Err(ApiError::invalid("rate_per_s", "must be from 0.001 to 100000"));
     }
-    let filter = body.filter.of(caller.org)?;
+    let filter = body.filter.0.of(caller.org)?;
     let mut outcome = BulkOutcome { matched: matching(&state, &filter).await?, done: 0, skipped: 0, more: false };
     if body.dry_run {
         return Ok(Json(outcome));
@@ -286,7 +288,7 @@ pub(super) async fn discard_all(
     Operator(caller): Operator,
     extract::Json(body): extract::Json<DiscardAllBody>,
 ) -> Result<Json<BulkOutcome>, ApiError> {
-    let filter = body.filter.of(caller.org)?;
+    let filter = body.filter.0.of(caller.org)?;
     let mut outcome = BulkOutcome { matched: matching(&state, &filter).await?, done: 0, skipped: 0, more: false };
     if body.dry_run {
         return Ok(Json(outcome));

@@ -8,12 +8,13 @@ use axum::response::{IntoResponse as _, Response};
 use http::header::{CONTENT_TYPE, LOCATION};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use millrace_shared::db::jobs::{self as ledger_jobs, JobFilter, JobRow, JobState as LedgerState};
-use millrace_shared::db::{Cursor, attempts, idempotency};
+use millrace_shared::db::{Cursor, idempotency};
 use millrace_shared::ids::{JobId, OrgId};
 use millrace_shared::intake;
 use millrace_shared::jobs::{NewJob, QueueName};
 use millrace_shared::ledger::{self, Accepted};
-use millrace_shared::views::{self, JobView};
+use millrace_shared::views::{self, State as JobState};
+use millrace_shared::wire::{self as shapes, Job};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -23,7 +24,7 @@ use crate::envelope::TraceContext;
 use crate::error::ApiError;
 use crate::extract::{Json, Path, Query, Submitter, from_text};
 use crate::state::AppState;
-use crate::wire::{self, BatchBody, IdempotencyKey, Job, Limit, List, SubmitBody, Timestamp, Wait, page_request};
+use crate::wire::{self, BatchBody, IdempotencyKey, Limit, List, SubmitBody, Timestamp, Wait, page_request};
 
 const MOST_JOBS: usize = 1000;
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
@@ -76,7 +77,7 @@ pub(super) async fn submit_batch(
     }
     let request = IdempotentRequest::new(&headers, "submit_batch", &body)?;
     let place = |index| format!("jobs[{index}].");
-    let requests = body.jobs.into_iter().map(Into::into).collect();
+    let requests = body.jobs.into_iter().map(|job| job.0.into()).collect();
     let jobs = intake::check(state.kinds(), requests, &trace.0, place).map_err(ApiError::Invalid)?;
     Submission { org: caller.org, request, jobs: &jobs, shape: Shape::Batch }.take_in(&state, place).await
 }
@@ -127,7 +128,7 @@ impl Submission<'_> {
             }
         }
         let taken = intake::accept(&mut transaction, self.org, self.jobs, place).await?;
-        let jobs: Vec<Job> = taken.iter().map(|job| Job::from(JobView::from_ledger(job.row().clone()))).collect();
+        let jobs: Vec<Job> = taken.iter().map(|job| shapes::accepted(job.row().clone())).collect();
         let body = match self.shape {
             Shape::One => serde_json::to_vec(&jobs.first()),
             Shape::Batch => serde_json::to_vec(&wire::Accepted { jobs }),
@@ -207,11 +208,9 @@ async fn find(state: &AppState, org: OrgId, id: JobId) -> Result<JobRow, ApiErro
 
 /// A job with its live state and its history.
 async fn show(state: &AppState, row: JobRow) -> Result<Job, ApiError> {
-    let (org, id) = (row.org_id, row.id);
-    let view = views::with_live(state.queues(), vec![row]).await.pop().ok_or(ApiError::NotFound("job"))?;
     let mut connection = state.database().acquire().await?;
-    let failed = attempts::of_job(&mut connection, org, id).await?;
-    Ok(Job::with_attempts(view, failed))
+    let views = views::current(&mut connection, state.queues(), vec![row]).await?;
+    shapes::jobs(&mut connection, views).await?.pop().ok_or(ApiError::NotFound("job"))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -225,7 +224,7 @@ pub(super) struct ListParams {
     #[param(value_type = Option<String>)]
     queue: Option<QueueName>,
     /// Only jobs in this state.
-    state: Option<wire::JobState>,
+    state: Option<JobState>,
     /// Only jobs accepted at or after this time (RFC 3339).
     #[param(value_type = Option<String>, format = DateTime)]
     since: Option<Timestamp>,
@@ -258,10 +257,11 @@ pub(super) async fn list(
         since: params.since.map(|time| time.0),
         ..JobFilter::default()
     };
-    let page = page_request(params.cursor, params.limit);
+    let request = page_request(params.cursor, params.limit);
     let mut connection = state.database().acquire().await?;
-    let jobs = views::list_jobs(&mut connection, state.queues(), filter, params.state.map(Into::into), &page).await?;
-    Ok(axum::Json(List::of(jobs, Job::from)))
+    let page = views::list_jobs(&mut connection, state.queues(), filter, params.state, &request).await?;
+    let next_cursor = page.next.map(|cursor| cursor.to_string());
+    Ok(axum::Json(List { items: shapes::jobs(&mut connection, page.items).await?, next_cursor }))
 }
 
 /// Cancel a job.

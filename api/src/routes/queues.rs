@@ -3,14 +3,14 @@
 use axum::Json;
 use axum::extract::State;
 use millrace_shared::control::change_settings;
-use millrace_shared::jobs::{FieldError, QUEUES, QueueName};
+use millrace_shared::jobs::{FieldError, QueueName};
 use millrace_shared::queue::Settings;
-use millrace_shared::views;
+use millrace_shared::wire::{self, Queue};
 
 use crate::error::ApiError;
 use crate::extract::{self, Operator, Path};
 use crate::state::AppState;
-use crate::wire::{List, Queue, QueueLimits, QueueSettings};
+use crate::wire::{List, QueueLimits, QueueSettings};
 
 /// List queues.
 ///
@@ -21,10 +21,7 @@ use crate::wire::{List, Queue, QueueLimits, QueueSettings};
 )]
 pub(super) async fn list(State(state): State<AppState>, _caller: Operator) -> Result<Json<List<Queue>>, ApiError> {
     let mut connection = state.database().acquire().await?;
-    let mut items = Vec::with_capacity(QUEUES.len());
-    for queue in QUEUES {
-        items.push(views::queue(&mut connection, state.queues(), queue).await?.into());
-    }
+    let items = wire::queues(&mut connection, state.queues()).await?;
     Ok(Json(List { items, next_cursor: None }))
 }
 

@@ -29,7 +29,7 @@ use crate::error::ApiError;
 use crate::extract::{Submitter, media_type};
 use crate::paced::{Paced, Progress};
 use crate::state::AppState;
-use crate::wire::{Asset, Job, Uploaded};
+use crate::wire::{Asset, Uploaded};
 
 const FIELD: &str = "file";
 const NAME_CHARS: usize = 255;
@@ -283,7 +283,7 @@ fn answer(status: StatusCode, asset: assets::Asset, job: Option<JobRow>, seen: S
     let location = HeaderValue::try_from(format!("/v1/assets/{}", asset.id));
     let body = Uploaded {
         asset: Asset::from(asset),
-        job: job.map(|row| Job::from(millrace_shared::views::JobView::from_ledger(row))),
+        job: job.map(millrace_shared::wire::accepted),
         duplicate: seen == Seen::Before,
     };
     let mut response = (status, Json(body)).into_response();

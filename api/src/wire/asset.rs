@@ -6,7 +6,7 @@ use millrace_shared::ids::{AssetId, JobId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::Job;
+use millrace_shared::wire::Job;
 
 /// Where a document stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -1,4 +1,5 @@
-//! The shapes of requests and answers. They are a contract with clients and change only by addition, whatever happens inside.
+//! The shapes of requests and answers. They are a contract with clients and change only by addition, whatever happens inside. Those
+//! that the command line prints too are in [`millrace_shared::wire`].
 
 mod asset;
 mod job;
@@ -6,9 +7,9 @@ mod params;
 mod queue;
 
 pub use asset::{Asset, AssetState, Chunk, Uploaded};
-pub use job::{Accepted, Attempt, BatchBody, DeadLetter, Job, JobState, KindInfo, SubmitBody};
+pub use job::{Accepted, BatchBody, DeadLetter, KindInfo, SubmitBody};
 pub use params::{IdempotencyKey, Limit, Timestamp, Wait, page_request};
-pub use queue::{Queue, QueueLimits, QueueSettings};
+pub use queue::{QueueLimits, QueueSettings};
 
 use serde::Serialize;
 use utoipa::ToSchema;

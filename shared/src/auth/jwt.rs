@@ -159,7 +159,9 @@ mod tests {
         let principal = hs256().verify(&sign(Algorithm::HS256, &claims()), now()).expect("accepted");
         assert_eq!(principal.org.to_string(), ORG);
         assert_eq!(principal.role, Role::Operator);
-        assert_eq!(principal.subject.to_string(), "token:importer");
+        assert_eq!(principal.subject, Subject::Token("importer".to_owned()));
+        // The first bytes of `printf importer | sha256sum`.
+        assert_eq!(principal.subject.to_string(), "token:2c98ae936632");
     }
 
     #[test]

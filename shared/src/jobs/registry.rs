@@ -114,8 +114,31 @@ fn explain(error: &ValidationError<'_>) -> Vec<FieldError> {
             let name = property.as_str().unwrap_or_default();
             vec![FieldError::new(format!("{path}.{name}"), "is required")]
         }
-        _ => vec![FieldError::new(path, error.to_string())],
+        ValidationErrorKind::OneOfNotValid { context } | ValidationErrorKind::AnyOf { context } => {
+            let message = one_of(context).unwrap_or_else(|| error.masked_with("the value").to_string());
+            vec![FieldError::new(path, message)]
+        }
+        // The value is masked: it may be long, and whoever sent it knows it.
+        _ => vec![FieldError::new(path, error.masked_with("the value").to_string())],
     }
+}
+
+/// The values that would be right, where a schema is a choice between constants (as those of enums with described values are).
+fn one_of(alternatives: &[Vec<ValidationError<'_>>]) -> Option<String> {
+    let mut values = Vec::new();
+    for alternative in alternatives {
+        for error in alternative {
+            match error.kind() {
+                ValidationErrorKind::Constant { expected_value } => values.push(expected_value.to_string()),
+                ValidationErrorKind::Enum { options } => {
+                    values.extend(options.as_array()?.iter().map(Value::to_string));
+                }
+                ValidationErrorKind::Type { .. } => {}
+                _ => return None,
+            }
+        }
+    }
+    (!values.is_empty()).then(|| format!("must be one of {}", values.join(", ")))
 }
 
 /// Which of the optional kinds a process knows.
@@ -179,6 +202,14 @@ mod tests {
         for field in ["payload.sleep_ms: ", "payload.outcome: ", "payload.colour: "] {
             assert!(errors.iter().any(|error| error.starts_with(field)), "{field} in {errors:?}");
         }
+    }
+
+    #[test]
+    fn a_wrong_choice_lists_the_right_ones_and_no_error_repeats_the_value() {
+        let errors = errors_of("probe", &json!({ "outcome": "explode-please", "sleep_ms": "soon-please" }));
+        let told = errors.iter().find(|error| error.starts_with("payload.outcome")).expect("the field is named");
+        assert!(told.contains("must be one of \"succeed\", \"retry\""), "{told}");
+        assert!(!errors.concat().contains("please"), "{errors:?}");
     }
 
     #[test]

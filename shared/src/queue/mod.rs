@@ -20,7 +20,6 @@
 //! | `mr:{q}:depth` | hash | priority → ready jobs |
 //! | `mr:{q}:done:<n>` | counter | jobs finished in the n-th ten seconds, kept two minutes |
 //! | `mr:{q}:ctl` | hash | epoch, paused, limits, ring clocks; `idle` while a worker waits to be woken |
-//! | `mr:{q}:org_limits` | hash | organisation → its own concurrency limit |
 //! | `mr:{q}:wake` | channel | `w` there is work; `c<id>` a running job was cancelled |
 //!
 //! Every operation is one script over a batch with bounded work, timed by Redis' own clock. Needs Redis 6.2 or Valkey.

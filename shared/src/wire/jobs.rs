@@ -7,7 +7,10 @@ use sqlx::PgConnection;
 use utoipa::ToSchema;
 
 use crate::{
-    db::attempts::{self, AttemptRow},
+    db::{
+        attempts::{self, AttemptRow},
+        jobs::JobRow,
+    },
     ids::{JobId, OrgId},
     jobs::Priority,
     views::{JobView, State},
@@ -76,6 +79,23 @@ pub struct Attempt {
 
 /// A job.
 #[derive(Clone, PartialEq, Debug, Serialize, ToSchema)]
+#[schema(example = json!({
+    "id": "0193e4a8-6f4e-7c3a-9d55-0f6a3c1b2d7e", "org_id": "0193e4a8-1c2d-7b3a-8e4f-5a6b7c8d9e0f", "kind": "probe",
+    "queue": "probe", "state": "running", "priority": "high", "attempt": 2, "max_attempts": 5,
+    "run_at": "2026-01-31T08:00:03Z", "created_at": "2026-01-31T08:00:00Z", "started_at": "2026-01-31T08:00:03Z",
+    "finished_at": null, "progress": { "percent": 40, "message": "sleeping" }, "result": null,
+    "error": { "class": "probe", "message": "failed as told" }, "dead_reason": null,
+    "attempts": [
+        {
+            "attempt": 1, "started_at": "2026-01-31T08:00:00Z", "ended_at": "2026-01-31T08:00:01Z", "outcome": "failed",
+            "error": { "class": "probe", "message": "failed as told" }, "worker": "worker-1"
+        },
+        {
+            "attempt": 2, "started_at": "2026-01-31T08:00:03Z", "ended_at": null, "outcome": "running", "error": null,
+            "worker": "worker-2"
+        }
+    ]
+}))]
 pub struct Job {
     /// Its id.
     #[schema(value_type = uuid::Uuid)]
@@ -172,6 +192,12 @@ async fn histories(connection: &mut PgConnection, views: &[JobView]) -> sqlx::Re
     Ok(histories)
 }
 
+/// A job that was accepted a moment ago and has no history.
+#[must_use]
+pub fn accepted(row: JobRow) -> Job {
+    job(&JobView::from_ledger(row), Vec::new())
+}
+
 fn job(view: &JobView, history: Vec<AttemptRow>) -> Job {
     let row = &view.row;
     let mut attempts: Vec<Attempt> = history.into_iter().map(Attempt::from).collect();
@@ -205,7 +231,7 @@ fn job(view: &JobView, history: Vec<AttemptRow>) -> Job {
         finished_at: row.finished_at,
         progress: row.progress_percent.map(progress),
         result: row.result.clone(),
-        error: error(row.error_class.as_deref(), row.error.as_deref()),
+        error: error_of(row),
         dead_reason: row.dead_reason.clone(),
         attempts,
     }
@@ -227,6 +253,12 @@ impl From<AttemptRow> for Attempt {
 fn error(class: Option<&str>, message: Option<&str>) -> Option<ErrorText> {
     let class = class?;
     Some(ErrorText { class: class.to_owned(), message: message.unwrap_or_default().to_owned() })
+}
+
+/// Why a row's last attempt failed.
+#[must_use]
+pub fn error_of(row: &JobRow) -> Option<ErrorText> {
+    error(row.error_class.as_deref(), row.error.as_deref())
 }
 
 fn count(number: i32) -> u32 {

@@ -3,5 +3,5 @@
 mod jobs;
 mod queues;
 
-pub use jobs::{Attempt, AttemptOutcome, ErrorText, Job, JobDetail, Progress, details, jobs};
+pub use jobs::{Attempt, AttemptOutcome, ErrorText, Job, JobDetail, Progress, accepted, details, error_of, jobs};
 pub use queues::{Limits, Queue, Ready, queues};

@@ -43,6 +43,11 @@ pub struct Limits {
 
 /// A queue and its figures, over all organisations.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, ToSchema)]
+#[schema(example = json!({
+    "queue": "asset", "ready": { "critical": 0, "high": 3, "normal": 120, "low": 0 }, "delayed": 7, "running": 4, "dead": 1,
+    "oldest_ready_age_ms": 840, "paused": false, "finished_last_minute": 96,
+    "limits": { "concurrency": null, "org_concurrency": 8 }, "live": true
+}))]
 pub struct Queue {
     /// Its name.
     #[schema(value_type = String, example = "asset")]

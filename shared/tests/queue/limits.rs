@@ -162,17 +162,6 @@ async fn a_lowered_limit_holds_back_until_enough_have_ended() {
 }
 
 #[tokio::test]
-async fn an_organisations_own_limit_goes_before_the_common_one() {
-    let rig = Rig::start().await;
-    rig.settings(org_limit(1)).await;
-    let org = OrgId::new();
-    let mut set = redis::cmd("HSET");
-    rig.command::<i64>(set.arg("mr:{probe}:org_limits").arg(org.as_bytes()).arg(3)).await;
-    rig.push(&[normal(org, 5), normal(OrgId::new(), 5)].concat()).await;
-    assert_eq!(rig.claim(10).await.iter().filter(|job| job.org == org).count(), 3);
-}
-
-#[tokio::test]
 async fn nothing_is_served_while_the_settings_are_lost() {
     let rig = Rig::start().await;
     rig.settings(PAUSED).await;

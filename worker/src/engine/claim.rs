@@ -8,10 +8,10 @@ use millrace_shared::{
     db::{queues as settings, runs},
     ids::JobId,
     jobs::QueueName,
-    queue::{Claim, ClaimStatus, Claimed, GiveBack, Lease, MAX_BATCH, Queues},
+    queue::{Claim, ClaimStatus, Claimed, GiveBack, MAX_BATCH, Queues},
 };
 use rand::RngExt as _;
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
@@ -89,9 +89,11 @@ impl Claimer {
 
     /// One claim. Gives how long to wait for the next one, or `None` where there may be more at once.
     async fn claim(&self, permits: Vec<OwnedSemaphorePermit>) -> Result<Option<Duration>, Trouble> {
+        // First, so that nothing is claimed that could not begin: it would sit in its lease while others could run it.
+        let mut ledger = self.pool.acquire().await?;
         let claim = self.queues.claim(self.queue, permits.len(), self.lease, &self.worker).await?;
         if claim.status == ClaimStatus::Lost {
-            self.restore().await?;
+            self.restore(&mut ledger).await?;
             return Ok(None);
         }
         let full = claim.jobs.len() == permits.len();
@@ -99,14 +101,19 @@ impl Claimer {
         if !claim.jobs.is_empty() {
             metrics::counter!("millrace_claims_total", "queue" => self.queue.as_str())
                 .increment(claim.jobs.len() as u64);
-            self.hand_over(claim, permits).await?;
+            self.hand_over(&mut ledger, claim, permits).await?;
         }
         Ok(pause)
     }
 
     /// Asks the ledger which claimed jobs are still to be done, passes those on, and forgets the others.
-    async fn hand_over(&self, claim: Claim, permits: Vec<OwnedSemaphorePermit>) -> Result<(), Trouble> {
-        let begun = match self.begin(&claim.jobs).await {
+    async fn hand_over(
+        &self,
+        ledger: &mut PgConnection,
+        claim: Claim,
+        permits: Vec<OwnedSemaphorePermit>,
+    ) -> Result<(), Trouble> {
+        let begun = match begin(ledger, &claim.jobs).await {
             Ok(begun) => begun,
             Err(error) => {
                 self.give_back(&claim.jobs).await?;
@@ -135,29 +142,15 @@ impl Claimer {
         Ok(())
     }
 
-    async fn begin(&self, jobs: &[Claimed]) -> sqlx::Result<Vec<runs::Begun>> {
-        let ids: Vec<JobId> = jobs.iter().map(|job| job.lease.id).collect();
-        let revision = |job: &Claimed| {
-            let envelope = job.envelope.as_ref().ok()?;
-            envelope.payload.is_some().then_some(envelope.revision)
-        };
-        let revisions: Vec<i32> = jobs.iter().map(|job| revision(job).unwrap_or(-1)).collect();
-        runs::begin(&mut *self.pool.acquire().await?, &ids, &revisions).await
-    }
-
     async fn give_back(&self, jobs: &[Claimed]) -> redis::RedisResult<()> {
-        // The last one first: each goes to the front of its lane.
-        let given_back: Vec<GiveBack> = jobs
-            .iter()
-            .rev()
-            .map(|job| GiveBack { lease: Lease { ..job.lease }, org: job.org, delay: None, meta: job.meta })
-            .collect();
+        let given_back: Vec<GiveBack> =
+            jobs.iter().map(|job| GiveBack { lease: job.lease, org: job.org, delay: None, meta: job.meta }).collect();
         self.queues.give_back(self.queue, &given_back).await.map(drop)
     }
 
     /// Redis lost the queue: brings the settings back from the ledger, so that it may serve again, and has the jobs pushed.
-    async fn restore(&self) -> Result<(), Trouble> {
-        let settings = settings::settings(&mut *self.pool.acquire().await?, self.queue).await?;
+    async fn restore(&self, ledger: &mut PgConnection) -> Result<(), Trouble> {
+        let settings = settings::settings(ledger, self.queue).await?;
         self.queues.apply_settings(self.queue, settings).await?;
         tracing::warn!(queue = %self.queue, "Redis had no data of this queue; it is being rebuilt from the ledger");
         self.reconciler.notify_one();
@@ -171,4 +164,14 @@ impl Claimer {
             () = tokio::time::sleep(pause) => {}
         }
     }
+}
+
+async fn begin(ledger: &mut PgConnection, jobs: &[Claimed]) -> sqlx::Result<Vec<runs::Begun>> {
+    let ids: Vec<JobId> = jobs.iter().map(|job| job.lease.id).collect();
+    let revision = |job: &Claimed| {
+        let envelope = job.envelope.as_ref().ok()?;
+        envelope.payload.is_some().then_some(envelope.revision)
+    };
+    let revisions: Vec<i32> = jobs.iter().map(|job| revision(job).unwrap_or(-1)).collect();
+    runs::begin(ledger, &ids, &revisions).await
 }

@@ -6,7 +6,10 @@
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -64,6 +67,8 @@ pub(crate) struct Keeper {
     queues: Queues,
     lease: Duration,
     held: Arc<Mutex<HashMap<JobId, Held>>>,
+    /// Set, under the lock, once everything is to go back: a claim that was on its way then comes too late to be run.
+    handing_back: Arc<AtomicBool>,
 }
 
 impl fmt::Debug for Keeper {
@@ -91,7 +96,7 @@ impl Drop for Kept {
 
 impl Keeper {
     pub(crate) fn new(queues: Queues, lease: Duration) -> Self {
-        Self { queues, lease, held: Arc::default() }
+        Self { queues, lease, held: Arc::default(), handing_back: Arc::default() }
     }
 
     fn held(&self) -> MutexGuard<'_, HashMap<JobId, Held>> {
@@ -100,7 +105,12 @@ impl Keeper {
 
     /// Keeps a lease.
     pub(crate) fn keep(&self, queue: QueueName, lease: Lease, switch: Switch) -> Kept {
-        self.held().insert(lease.id, Held { queue, lease, switch });
+        let mut held = self.held();
+        if self.handing_back.load(Ordering::Relaxed) {
+            switch.stop(Stop::HandBack);
+        }
+        held.insert(lease.id, Held { queue, lease, switch });
+        drop(held);
         Kept { keeper: self.clone(), lease }
     }
 
@@ -111,9 +121,10 @@ impl Keeper {
         }
     }
 
-    /// Stops everything that runs here, to be handed back.
+    /// Stops everything that runs here or still comes, to be handed back.
     pub(crate) fn hand_back_all(&self) -> usize {
         let held = self.held();
+        self.handing_back.store(true, Ordering::Relaxed);
         held.values().for_each(|held| held.switch.stop(Stop::HandBack));
         held.len()
     }
@@ -154,5 +165,25 @@ impl Keeper {
                 tracing::warn!(queue = %queue, error = %error, jobs = leases.len(), "leases could not be extended");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use millrace_shared::jobs::QUEUES;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn everything_goes_back_including_what_is_claimed_too_late() {
+        let queues = Queues::connect(&"redis://127.0.0.1:1".into(), Duration::from_secs(1)).expect("a URL");
+        let keeper = Keeper::new(queues, Duration::from_secs(30));
+        let (early, late) = (Switch::default(), Switch::default());
+        let _early = keeper.keep(QUEUES[3], Lease { id: JobId::new(), token: 1 }, early.clone());
+        assert_eq!(keeper.hand_back_all(), 1);
+        assert_eq!(early.stopped().await, Stop::HandBack);
+        let _late = keeper.keep(QUEUES[3], Lease { id: JobId::new(), token: 2 }, late.clone());
+        let stopped = tokio::time::timeout(Duration::from_secs(5), late.stopped()).await;
+        assert_eq!(stopped, Ok(Stop::HandBack));
     }
 }

@@ -64,7 +64,7 @@ impl Handler for AssetHandler {
     async fn run(&self, job: &JobContext, payload: AssetProcess) -> Result<Effects, JobError> {
         let asset = payload.asset_id;
         let found = async { assets::get(&mut *job.pool.acquire().await?, job.org, asset).await };
-        let found = found.await.map_err(|error| JobError::retry("database", error))?;
+        let found = found.await.map_err(JobError::database)?;
         if found.is_none() {
             return Err(JobError::fail("asset_not_found", "there is no such asset in this organisation"));
         }

@@ -80,9 +80,8 @@ local probes, most = 2 * want + 64, 2 * want + 256
 
 local function room_of(org, count)
   if not ctl[4] then return count end
-  local limit = tonumber(call('HGET', P .. 'org_limits', org) or ctl[4])
   local running = tonumber(call('HGET', P .. 'running', org) or '0') + (taking[org] or 0)
-  return math.min(count, limit - running)
+  return math.min(count, tonumber(ctl[4]) - running)
 end
 
 -- Serves up to `count` jobs of one priority: the organisations with the least virtual time first, each an equal share.

@@ -1,0 +1,12 @@
+//! The API as its clients see it: a real API, a real worker, a real Redis and a real Postgres.
+
+mod assets;
+mod auth;
+mod bad_input;
+mod batch;
+mod description;
+mod idempotency;
+mod lists;
+mod outages;
+mod tenancy;
+mod uploads;

@@ -1,0 +1,182 @@
+//! Another organisation's anything does not exist: a table with a row for every route.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use millrace_harness::{Client, Reply, Stack};
+use serde_json::{Value, json};
+
+use super::description::{Operation, invalid, operations, problem};
+
+/// What a stranger gets.
+#[derive(Debug, Clone, Copy)]
+enum Stranger {
+    /// A 404 that is the same as for an id that nobody has.
+    Sees404,
+    /// A list without any of ours.
+    SeesNothing,
+    /// Bulk work that matches nothing of ours.
+    MatchesNothing,
+    /// Something of their own, and nothing of ours; the test below says how.
+    Apart,
+    /// What is everybody's: it holds no tenant's data.
+    Common,
+}
+
+use Stranger::{Apart, Common, MatchesNothing, Sees404, SeesNothing};
+
+/// A new route needs a row here: say what another organisation gets.
+const TABLE: &[(&str, Stranger)] = &[
+    ("submitJob", Apart),
+    ("submitJobs", Apart),
+    ("listJobs", SeesNothing),
+    ("getJob", Sees404),
+    ("cancelJob", Sees404),
+    ("listKinds", Common),
+    ("uploadAsset", Apart),
+    ("listAssets", SeesNothing),
+    ("getAsset", Sees404),
+    ("deleteAsset", Sees404),
+    ("getAssetText", Sees404),
+    ("listAssetChunks", Sees404),
+    ("listDeadLetters", SeesNothing),
+    ("getDeadLetter", Sees404),
+    ("replayDeadLetter", Sees404),
+    ("discardDeadLetter", Sees404),
+    ("replayDeadLetters", MatchesNothing),
+    ("discardDeadLetters", MatchesNothing),
+    ("listQueues", Common),
+    ("pauseQueue", Common),
+    ("resumeQueue", Common),
+    ("limitQueue", Common),
+    ("live", Common),
+    ("ready", Common),
+    ("metrics", Common),
+    ("version", Common),
+    ("describe", Common),
+    ("docs", Common),
+    ("docsStyle", Common),
+    ("docsScript", Common),
+];
+
+/// One of everything, in one organisation.
+struct Ours {
+    waiting: String,
+    dead: String,
+    asset: String,
+}
+
+impl Ours {
+    async fn make(client: &Client) -> Result<Self> {
+        let waiting = client.post("/v1/jobs", &json!({ "kind": "probe", "delay_ms": 3_600_000 })).await?.expect(202)?;
+        let dead = client.submit("probe", &json!({ "outcome": "fail" })).await?;
+        let uploaded = client.upload("ours.txt", "Words that are ours alone.").await?.expect(202)?;
+        for job in [&dead["id"], &uploaded["job"]["id"]] {
+            client.wait_job(job.as_str().context("no id")?, Duration::from_secs(30)).await?;
+        }
+        let id = |value: &Value| value.as_str().map(str::to_owned).context("no id");
+        Ok(Self { waiting: id(&waiting["id"])?, dead: id(&dead["id"])?, asset: id(&uploaded["asset"]["id"])? })
+    }
+
+    fn fill(&self, operation: &Operation) -> String {
+        let id = if operation.tag == "Assets" { &self.asset } else { &self.waiting };
+        operation.path.replace("{id}", id).replace("{job_id}", &self.dead).replace("{queue}", "probe")
+    }
+
+    async fn assert_untouched(&self, client: &Client) -> Result<()> {
+        let waiting = client.get(&format!("/v1/jobs/{}", self.waiting)).await?.expect(200)?;
+        assert_eq!(waiting["state"], "delayed");
+        client.get(&format!("/v1/dead-letters/{}", self.dead)).await?.expect(200)?;
+        let text = client.get(&format!("/v1/assets/{}/text", self.asset)).await?;
+        assert_eq!((text.status, text.text().trim()), (200, "Words that are ours alone."));
+        Ok(())
+    }
+}
+
+async fn call(client: &Client, operation: &Operation, path: &str) -> Result<Reply> {
+    let mut request = client.request(operation.method.clone(), path);
+    if operation.body.as_deref() == Some("application/json") && operation.body_is_required {
+        request = request.json(&json!({ "filter": {} }));
+    }
+    client.send(request).await
+}
+
+#[tokio::test]
+async fn another_organisations_anything_does_not_exist() -> Result<()> {
+    let stack = Stack::builder().start().await?;
+    let ours = Ours::make(stack.client()).await?;
+    let stranger = stack.client_of_other_org().await?;
+
+    let operations = operations(stack.client()).await?;
+    for (id, _) in TABLE {
+        assert!(operations.iter().any(|operation| operation.id == *id), "{id} is in the table and is no route");
+    }
+    for operation in &operations {
+        let row = TABLE.iter().find(|(id, _)| *id == operation.id);
+        let (_, stranger_gets) = row.with_context(|| format!("{} has no row in this test's table", operation.id))?;
+        let place = format!("{} {}", operation.method, operation.path);
+        match stranger_gets {
+            Sees404 => {
+                let theirs = call(&stranger, operation, &ours.fill(operation)).await?;
+                let mut theirs = problem(&theirs, 404, "not_found");
+                let nobodys = Ours { waiting: nobody(), dead: nobody(), asset: nobody() };
+                let mut nobodys =
+                    problem(&call(&stranger, operation, &nobodys.fill(operation)).await?, 404, "not_found");
+                theirs["request_id"].take();
+                nobodys["request_id"].take();
+                assert_eq!(theirs, nobodys, "{place} tells that the id exists");
+            }
+            SeesNothing => {
+                let list = call(&stranger, operation, &operation.path).await?.expect(200)?;
+                assert_eq!(list["items"], json!([]), "{place}");
+                let own = call(stack.client(), operation, &operation.path).await?.expect(200)?;
+                assert_ne!(own["items"], json!([]), "{place} shows its owner nothing, which proves nothing");
+            }
+            MatchesNothing => {
+                let outcome = call(&stranger, operation, &operation.path).await?.expect(200)?;
+                assert_eq!((&outcome["matched"], &outcome["done"]), (&json!(0), &json!(0)), "{place}");
+            }
+            Apart | Common => {}
+        }
+    }
+    ours.assert_untouched(stack.client()).await?;
+    stack.drain().await
+}
+
+fn nobody() -> String {
+    uuid::Uuid::now_v7().to_string()
+}
+
+#[tokio::test]
+async fn what_a_stranger_submits_reaches_nothing_of_ours() -> Result<()> {
+    let stack = Stack::builder().start().await?;
+    let ours = Ours::make(stack.client()).await?;
+    let stranger = stack.client_of_other_org().await?;
+
+    // A job for our document.
+    let job = json!({ "kind": "asset.process", "payload": { "asset_id": ours.asset } });
+    invalid(&stranger.post("/v1/jobs", &job).await?, "payload.asset_id");
+    let batch = json!({ "jobs": [{ "kind": "probe" }, job] });
+    invalid(&stranger.post("/v1/jobs/batch", &batch).await?, "jobs[1].payload.asset_id");
+
+    // The same bytes are a document of their own.
+    let theirs = stranger.upload("theirs.txt", "Words that are ours alone.").await?.expect(202)?;
+    assert_eq!(theirs["duplicate"], false);
+    assert_ne!(theirs["asset"]["id"], ours.asset.as_str());
+
+    // The same idempotency key and the same unique key are theirs alone.
+    let body = json!({ "kind": "probe", "delay_ms": 60_000, "unique_key": "shared" });
+    let mut ids = Vec::new();
+    for client in [stack.client(), &stranger] {
+        let request = client.request(reqwest::Method::POST, "/v1/jobs").header("Idempotency-Key", "shared").json(&body);
+        ids.push(client.send(request).await?.expect(202)?["id"].clone());
+    }
+    assert_ne!(ids[0], ids[1]);
+
+    // An organisation in the body, the query or a header is not asked for.
+    let request = stranger.request(reqwest::Method::GET, "/v1/jobs").header("x-org-id", stack.org());
+    let seen = stranger.send(request).await?.expect(200)?;
+    assert!(!seen.to_string().contains(&ours.waiting), "{seen}");
+    ours.assert_untouched(stack.client()).await?;
+    stack.drain().await
+}

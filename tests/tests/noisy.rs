@@ -1,0 +1,137 @@
+//! Sharing: one organisation's flood, limits over several workers, and jobs that hang.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use millrace_harness::Stack;
+use millrace_tests::{Line, PATIENCE, audit, effect_probe, probe, submit, submit_all, until};
+use reqwest::Method;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+const LONG: Duration = Duration::from_secs(90);
+
+async fn set_limits(line: &Line, limits: &Value) -> Result<()> {
+    let put = line.client().request(Method::PUT, "/v1/queues/probe/limits").json(limits);
+    line.client().send(put).await?.expect(200).map(drop)
+}
+
+/// How many jobs ran at once at most, by what the ledger says of their begins and ends; of each organisation if told so.
+async fn most_at_once(line: &Line, by_org: bool) -> Result<i64> {
+    let sql = "WITH steps AS ( \
+                 SELECT started_at AS at, 1 AS step, CASE WHEN $1 THEN org_id END AS who FROM jobs \
+                 UNION ALL SELECT finished_at, -1, CASE WHEN $1 THEN org_id END FROM jobs) \
+               SELECT max(running) FROM (SELECT sum(step) OVER (PARTITION BY who ORDER BY at, step \
+                 ROWS UNBOUNDED PRECEDING) AS running FROM steps) AS lines";
+    Ok(sqlx::query_scalar(sql).bind(by_org).fetch_one(line.ledger.pool()).await?)
+}
+
+/// How many jobs of others began between the acceptance of `id` and its own begin.
+async fn overtaken_by(line: &Line, id: &str) -> Result<i64> {
+    let sql = "SELECT count(*) FROM jobs o JOIN jobs own ON own.id = $1 \
+               WHERE o.org_id <> own.org_id AND o.started_at > own.created_at AND o.started_at < own.started_at";
+    Ok(sqlx::query_scalar(sql).bind(id.parse::<Uuid>()?).fetch_one(line.ledger.pool()).await?)
+}
+
+#[tokio::test]
+async fn single_job_does_not_wait_behind_another_organisations_flood() -> Result<()> {
+    let line = Line::start(Stack::builder().worker_env("MILLRACE_QUEUES", "probe=8")).await?;
+    let flood = submit_all(line.client(), &vec![effect_probe(5); 2_000]).await?;
+    line.ledger.wait_count("succeeded", 50, LONG).await?;
+    let other = line.stack.client_of_other_org().await?;
+    let mut singles = Vec::new();
+    for _ in 0..5 {
+        let id = submit(&other, &effect_probe(5)).await?;
+        other.wait_job(&id, PATIENCE).await?;
+        singles.push(id);
+    }
+    let left = line.ledger.count("queued").await?;
+    assert!(left > 200, "the flood outlasted the single jobs: {left} left");
+    for id in &singles {
+        // Its turn is in the next claim; some of the flood was claimed before it, some begins beside it.
+        let overtaken = overtaken_by(&line, id).await?;
+        assert!(overtaken <= 60, "{overtaken} of the flood went before it");
+    }
+    audit(&line, &[flood, singles].concat(), LONG).await?.all_succeeded_at_once()?;
+    line.stack.drain().await
+}
+
+#[tokio::test]
+async fn organisations_with_backlogs_take_turns() -> Result<()> {
+    let mut line = Line::start(Stack::builder().workers(0).worker_env("MILLRACE_QUEUES", "probe=4")).await?;
+    let mut ids = submit_all(line.client(), &vec![effect_probe(0); 400]).await?;
+    for _ in 0..2 {
+        let other = line.stack.client_of_other_org().await?;
+        ids.extend(submit_all(&other, &vec![effect_probe(0); 50]).await?);
+    }
+    line.stack.add_worker().await?;
+    audit(&line, &ids, LONG).await?.all_succeeded_at_once()?;
+    let order: Vec<Uuid> =
+        sqlx::query_scalar("SELECT org_id FROM jobs ORDER BY started_at, id").fetch_all(line.ledger.pool()).await?;
+    let first: Uuid = line.stack.org().parse()?;
+    let last_of_others = order.iter().rposition(|org| *org != first).unwrap_or(0);
+    // A third each: the small backlogs of 50 are through after about 150 jobs, and not after 500.
+    assert!(last_of_others < 200, "the last of the small backlogs came at place {last_of_others}");
+    line.stack.drain().await
+}
+
+#[tokio::test]
+async fn limits_hold_exactly_over_two_workers() -> Result<()> {
+    let line = Line::start(Stack::builder().workers(2).worker_env("MILLRACE_QUEUES", "probe=16")).await?;
+    set_limits(&line, &json!({ "concurrency": 5, "org_concurrency": 2 })).await?;
+    let mut clients = vec![line.client().clone()];
+    for _ in 0..2 {
+        clients.push(line.stack.client_of_other_org().await?);
+    }
+    let mut ids = Vec::new();
+    for client in &clients {
+        ids.extend(submit_all(client, &vec![effect_probe(120); 30]).await?);
+    }
+    let mut most = 0;
+    until("all are done", LONG, async || {
+        most = most.max(line.redis.leased().await?);
+        Ok(line.ledger.count("queued").await? == 0)
+    })
+    .await?;
+    assert_eq!(most, 5, "leased at once, over both workers");
+    assert_eq!(most_at_once(&line, false).await?, 5);
+    assert_eq!(most_at_once(&line, true).await?, 2, "of each organisation");
+    let audit = audit(&line, &ids, LONG).await?;
+    audit.all_succeeded_at_once()?;
+    let workers: std::collections::HashSet<_> = audit.jobs.values().map(|job| job.worker.clone()).collect();
+    assert_eq!(workers.len(), 2, "both took part");
+    line.stack.drain().await
+}
+
+#[tokio::test]
+async fn lifted_limit_is_felt_at_once() -> Result<()> {
+    let line = Line::start(Stack::builder()).await?;
+    set_limits(&line, &json!({ "org_concurrency": 1 })).await?;
+    let ids = submit_all(line.client(), &vec![probe(&json!({ "outcome": "hang" })); 6]).await?;
+    until("one runs", PATIENCE, async || Ok(line.redis.leased().await? == 1)).await?;
+    set_limits(&line, &json!({})).await?;
+    until("all run", Duration::from_secs(4), async || Ok(line.redis.leased().await? == 6)).await?;
+    for id in &ids {
+        line.client().post_empty(&format!("/v1/jobs/{id}/cancel")).await?.expect(200)?;
+    }
+    audit(&line, &ids, PATIENCE).await?;
+    line.stack.drain().await
+}
+
+#[tokio::test]
+async fn organisation_whose_jobs_all_hang_leaves_slots_to_others() -> Result<()> {
+    let line = Line::start(Stack::builder().worker_env("MILLRACE_QUEUES", "probe=4")).await?;
+    set_limits(&line, &json!({ "org_concurrency": 2 })).await?;
+    let hanging = submit_all(line.client(), &vec![probe(&json!({ "outcome": "hang" })); 20]).await?;
+    until("two of them run", PATIENCE, async || Ok(line.redis.leased().await? == 2)).await?;
+    let other = line.stack.client_of_other_org().await?;
+    let ids = submit_all(&other, &vec![effect_probe(0); 100]).await?;
+    line.ledger.wait_count("succeeded", 100, PATIENCE).await?;
+    assert_eq!(line.ledger.count("queued").await?, 20);
+    for id in hanging.iter().rev() {
+        line.client().post_empty(&format!("/v1/jobs/{id}/cancel")).await?.expect(200)?;
+    }
+    let audit = audit(&line, &[hanging, ids].concat(), PATIENCE).await?;
+    assert_eq!((audit.states["cancelled"], audit.states["succeeded"]), (20, 100));
+    line.stack.drain().await
+}
