@@ -21,7 +21,7 @@ pub(crate) struct Service(pub(crate) Value);
 pub(crate) struct Reference {
     pub(crate) name: String,
     pub(crate) default: Option<String>,
-    required: bool,
+    pub(crate) required: bool,
 }
 
 impl Compose {

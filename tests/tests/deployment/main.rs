@@ -59,8 +59,9 @@ fn no_secret_has_a_default() {
     let compose = Compose::read();
     for reference in compose.references() {
         if is_secret(&reference.name) {
-            let default = reference.default.unwrap_or_default();
-            assert_eq!(default, "", "{} has a default in docker-compose.yml", reference.name);
+            // Without either, Compose would warn, and go on with nothing.
+            let needed_or_off = reference.required || reference.default.as_deref() == Some("");
+            assert!(needed_or_off, "{} is neither needed nor off unless it is set", reference.name);
         }
     }
     for (name, value) in EnvFile::example().0 {
