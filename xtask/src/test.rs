@@ -45,15 +45,19 @@ pub(crate) async fn run(arguments: &TestArgs) -> Result<ExitCode> {
     let environment = database.environment(&binaries);
 
     let runner = find_runner().await;
-    show::heading(match runner {
-        Runner::Nextest => "Tests",
-        Runner::Cargo => "Tests (with cargo test; `cargo install cargo-nextest --locked` makes them quicker)",
-    });
     let began = Instant::now();
-    let mut passed = cargo(&test_command(runner, arguments), &environment).await?;
-    if passed && runner == Runner::Nextest && arguments.passed_on.is_empty() {
+    let mut passed = true;
+    if runner == Runner::Nextest && arguments.passed_on.is_empty() {
+        // First, so that what is printed last is the count of the tests proper.
         show::heading("Doc tests");
-        passed = cargo(&["test", "--workspace", "--doc"].map(str::to_owned), &environment).await?;
+        passed = cargo(&["test", "--workspace", "--doc", "--quiet"].map(str::to_owned), &environment).await?;
+    }
+    if passed {
+        show::heading(match runner {
+            Runner::Nextest => "Tests",
+            Runner::Cargo => "Tests (with cargo test; `cargo install cargo-nextest --locked` makes them quicker)",
+        });
+        passed = cargo(&test_command(runner, arguments), &environment).await?;
     }
     database.stop().await?;
     let took = show::duration(began.elapsed());
