@@ -36,8 +36,11 @@ CREATE TABLE jobs (
     discarded_at     timestamptz
 );
 
--- What is still to do, in the order in which it is due: for the reconciler, the oldest age and the rebuild of Redis.
-CREATE INDEX jobs_due ON jobs (queue, run_at, id) WHERE state = 'queued';
+-- What is still to do, in the order in which it is due: for the reconciler, the oldest age and the rebuild of Redis. A job is queued exactly
+-- as long as it has no `finished_at`. The predicate says it that way so that statements on jobs by their ids, which say `state = 'queued'`,
+-- can never be planned over this index: with statistics from a time when the queue was empty, Postgres would read all of it for a batch.
+ALTER TABLE jobs ADD CONSTRAINT jobs_queued_is_unfinished CHECK ((state = 'queued') = (finished_at IS NULL));
+CREATE INDEX jobs_due ON jobs (queue, run_at, id) WHERE finished_at IS NULL;
 CREATE INDEX jobs_by_org ON jobs (org_id, id);
 CREATE INDEX jobs_dead ON jobs (org_id, id) WHERE state = 'dead' AND discarded_at IS NULL;
 

@@ -316,7 +316,7 @@ pub async fn due_page(
     limit: u32,
 ) -> sqlx::Result<Vec<(JobId, DateTime<Utc>)>> {
     sqlx::query_as(
-        "SELECT id, run_at FROM jobs WHERE queue = $1 AND state = 'queued' AND blocked_by IS NULL AND (run_at, id) > ($2, $3) \
+        "SELECT id, run_at FROM jobs WHERE queue = $1 AND finished_at IS NULL AND blocked_by IS NULL AND (run_at, id) > ($2, $3) \
          AND run_at <= $4 ORDER BY run_at, id LIMIT $5",
     )
     .bind(queue.as_str())
@@ -357,7 +357,7 @@ pub async fn oldest_due(
     running: &[JobId],
 ) -> sqlx::Result<Option<DateTime<Utc>>> {
     sqlx::query_scalar(
-        "SELECT run_at FROM jobs WHERE queue = $1 AND state = 'queued' AND blocked_by IS NULL AND run_at <= now() \
+        "SELECT run_at FROM jobs WHERE queue = $1 AND finished_at IS NULL AND blocked_by IS NULL AND run_at <= now() \
          AND NOT (id = ANY($2)) ORDER BY run_at LIMIT 1",
     )
     .bind(queue.as_str())

@@ -50,7 +50,7 @@ pub async fn set(connection: &mut PgConnection, queue: QueueName, settings: Sett
 /// Those of the database.
 pub async fn due_later_than(connection: &mut PgConnection, queue: QueueName, ahead: Duration) -> sqlx::Result<i64> {
     sqlx::query_scalar(
-        "SELECT count(*) FROM jobs WHERE queue = $1 AND state = 'queued' AND run_at > now() + $2 * interval '1 millisecond'",
+        "SELECT count(*) FROM jobs WHERE queue = $1 AND finished_at IS NULL AND run_at > now() + $2 * interval '1 millisecond'",
     )
     .bind(queue.as_str())
     .bind(i64::try_from(ahead.as_millis()).unwrap_or(i64::MAX))
@@ -64,7 +64,7 @@ pub async fn due_later_than(connection: &mut PgConnection, queue: QueueName, ahe
 /// Those of the database.
 pub async fn due_by_priority(connection: &mut PgConnection, queue: QueueName) -> sqlx::Result<Vec<(i16, i64)>> {
     sqlx::query_as(
-        "SELECT priority, count(*) FROM jobs WHERE queue = $1 AND state = 'queued' AND blocked_by IS NULL AND run_at <= now() \
+        "SELECT priority, count(*) FROM jobs WHERE queue = $1 AND finished_at IS NULL AND blocked_by IS NULL AND run_at <= now() \
          GROUP BY priority",
     )
     .bind(queue.as_str())

@@ -166,7 +166,9 @@ async fn beginning_marks_a_unique_job_as_started_and_gives_the_newest_payload() 
 /// Through this module no job ends without handing its key on. Should it happen, the key must not be lost for ever.
 #[tokio::test]
 async fn a_key_whose_holder_is_gone_is_taken_over() {
-    for gone in ["DELETE FROM jobs WHERE id = $1", "UPDATE jobs SET state = 'succeeded' WHERE id = $1"] {
+    for gone in
+        ["DELETE FROM jobs WHERE id = $1", "UPDATE jobs SET state = 'succeeded', finished_at = now() WHERE id = $1"]
+    {
         let db = Db::new().await;
         let org = OrgId::new();
         let first = submit(&db, org, Keep, 1).await.row().id;
