@@ -34,6 +34,8 @@ impl Handler for ProbeHandler {
     type Payload = Probe;
 
     async fn run(&self, job: &JobContext, probe: Probe) -> Result<Effects, JobError> {
+        // By this the benchmarks tell when a handler started.
+        tracing::trace!(job.id = %job.id, "probe begins");
         if job.snoozes < probe.snoozes {
             let after = Duration::from_millis(probe.snooze_ms);
             return Err(JobError::Snooze { after, source: "put off as told".into() });
@@ -71,6 +73,10 @@ impl Handler for ProbeHandler {
 
 /// Sleeps, going on from the last checkpoint. Gives where it went on from.
 async fn sleep(job: &JobContext, total_ms: u64) -> Result<u64, JobError> {
+    if total_ms == 0 {
+        // A timer of no length still waits for the next millisecond.
+        return Ok(0);
+    }
     if total_ms < SHORTEST_STEPPED_MS {
         tokio::time::sleep(Duration::from_millis(total_ms)).await;
         return Ok(0);
