@@ -42,7 +42,7 @@ impl Profile {
     }
 }
 
-/// A directory with `millrace-api`, `millrace-worker` and `millrace`.
+/// A directory with `millrace-api`, `millrace-worker`, `millrace` and `millrace-bench`.
 #[derive(Clone, Debug)]
 pub struct Binaries {
     dir: PathBuf,
@@ -103,6 +103,12 @@ impl Binaries {
     #[must_use]
     pub fn cli(&self) -> PathBuf {
         self.dir.join("millrace")
+    }
+
+    /// The program `millrace-bench`.
+    #[must_use]
+    pub fn bench(&self) -> PathBuf {
+        self.dir.join("millrace-bench")
     }
 
     /// Runs `millrace` with `arguments` and these variables, and waits for its end.
