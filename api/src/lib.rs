@@ -6,6 +6,7 @@
 mod envelope;
 mod error;
 mod extract;
+mod gather;
 mod paced;
 mod routes;
 mod server;

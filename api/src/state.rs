@@ -14,6 +14,7 @@ use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::gather::Gatherer;
 use crate::waiter::Waiter;
 
 /// How often the metrics' histograms are drained.
@@ -45,6 +46,7 @@ struct Inner {
     limits: Limits,
     draining: CancellationToken,
     waiter: Waiter,
+    gatherer: Gatherer,
     description: Bytes,
 }
 
@@ -58,9 +60,12 @@ impl AppState {
         let common = &config.common;
         let tokens = config.jwt.as_ref().map(JwtVerifier::new).transpose().map_err(anyhow::Error::msg)?;
         let kinds = Kinds::new(if common.probe { KindSet::WorkAndProbe } else { KindSet::Work });
+        let database = millrace_shared::db::pool(&common.database, "millrace-api")?;
+        let queues = Queues::connect(&common.redis_url, Duration::from_secs(2))?;
         Ok(Self(Arc::new(Inner {
-            database: millrace_shared::db::pool(&common.database, "millrace-api")?,
-            queues: Queues::connect(&common.redis_url, Duration::from_secs(2))?,
+            gatherer: Gatherer::new(&database, &queues),
+            database,
+            queues,
             storage: Storage::open(&common.storage)?,
             kinds,
             tokens,
@@ -122,6 +127,12 @@ impl AppState {
     #[must_use]
     pub(crate) fn waiter(&self) -> &Waiter {
         &self.0.waiter
+    }
+
+    /// Takes in small submissions together.
+    #[must_use]
+    pub(crate) fn gatherer(&self) -> &Gatherer {
+        &self.0.gatherer
     }
 
     /// The OpenAPI description, as JSON.

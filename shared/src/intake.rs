@@ -5,6 +5,7 @@ use std::time::Duration;
 use sqlx::PgConnection;
 
 use crate::db::assets;
+use crate::db::jobs::JobRow;
 use crate::ids::OrgId;
 use crate::jobs::{AssetProcess, FieldError, JobPayload as _, JobRequest, Kinds, NewJob, SubmitError};
 use crate::ledger::{self, Accepted};
@@ -64,6 +65,20 @@ pub async fn accept(
     if errors.is_empty() { Ok(accepted) } else { Err(IntakeError::Invalid(errors)) }
 }
 
+/// Whether a job's row is all that its acceptance writes, so that it can share a transaction with the jobs of others.
+#[must_use]
+pub fn is_plain(job: &NewJob) -> bool {
+    job.unique_key.is_none() && job.kind != AssetProcess::KIND
+}
+
+/// Puts checked jobs that are [plain](is_plain), of any organisations, into the ledger. Gives their rows, in their order.
+///
+/// # Errors
+/// Those of the database.
+pub async fn accept_plain(connection: &mut PgConnection, jobs: &[(OrgId, &NewJob)]) -> sqlx::Result<Vec<JobRow>> {
+    crate::db::jobs::insert(connection, jobs, None).await
+}
+
 /// What a kind wants done when its job is accepted. One line a kind that has something to do.
 async fn prepare(
     connection: &mut PgConnection,
@@ -95,6 +110,11 @@ pub async fn within_patience(telling: impl Future<Output = ()>) {
         metrics::counter!("millrace_push_failures_total").increment(1);
         tracing::warn!("Redis did not answer in time; the reconciler will bring it what it missed");
     }
+}
+
+/// As [`publish`], for new rows.
+pub async fn publish_rows(queues: &Queues, rows: &[JobRow]) {
+    within_patience(ledger::publish(queues, rows)).await;
 }
 
 async fn tell(queues: &Queues, accepted: &[Accepted]) {

@@ -4,6 +4,7 @@
 
 pub mod address;
 pub mod auth;
+pub mod batcher;
 pub mod config;
 pub mod control;
 pub mod db;

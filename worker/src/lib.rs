@@ -7,7 +7,7 @@ pub mod ingest;
 mod serve;
 mod server;
 
-pub use serve::{run_one, serve};
+pub use serve::{run_one, serve, serve_without_ledger};
 
 /// The hidden command that runs one job that was lost with a worker before.
 pub const RUN_ONE_COMMAND: &str = engine::RUN_ONE;

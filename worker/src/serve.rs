@@ -14,7 +14,7 @@ use millrace_shared::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    engine::{self, CANNOT_BEGIN, Engine, Suspect},
+    engine::{self, CANNOT_BEGIN, Engine, Suspect, Truth},
     handlers,
     server::{self, Checks},
 };
@@ -35,6 +35,16 @@ fn worker_name() -> Arc<str> {
 
 /// Runs the worker until it is told to go.
 pub async fn serve(config: WorkerConfig) -> anyhow::Result<()> {
+    serve_with(config, Truth::Ledger).await
+}
+
+/// Runs the worker on Redis alone, without Postgres, until it is told to go: what it does is real and nothing of it is safe. It is there to
+/// measure the queue, for benchmarks.
+pub async fn serve_without_ledger(config: WorkerConfig) -> anyhow::Result<()> {
+    serve_with(config, Truth::RedisAlone).await
+}
+
+async fn serve_with(config: WorkerConfig, truth: Truth) -> anyhow::Result<()> {
     let (shutdown, _listener) = signals::listen().context("signals cannot be listened to")?;
     let metrics = telemetry::init_metrics()?;
     let pool = db::pool(&config.common.database, "millrace-worker")?;
@@ -59,6 +69,7 @@ pub async fn serve(config: WorkerConfig) -> anyhow::Result<()> {
     let end = CancellationToken::new();
     let health = tokio::spawn(server::serve(listener, checks, end.clone()));
     let engine = Engine {
+        truth,
         pool: pool.clone(),
         queues,
         handlers: Arc::new(handlers::all(kinds(&config), &config)?),

@@ -23,6 +23,7 @@ use utoipa::IntoParams;
 use crate::envelope::TraceContext;
 use crate::error::ApiError;
 use crate::extract::{Json, Path, Query, Submitter, from_text};
+use crate::gather;
 use crate::state::AppState;
 use crate::wire::{self, BatchBody, IdempotencyKey, Limit, List, SubmitBody, Timestamp, Wait, page_request};
 
@@ -51,7 +52,7 @@ pub(super) async fn submit(
     let request = IdempotentRequest::new(&headers, "submit", &body)?;
     let place = |_| String::new();
     let jobs = intake::check(state.kinds(), vec![body.into()], &trace.0, place).map_err(ApiError::Invalid)?;
-    Submission { org: caller.org, request, jobs: &jobs, shape: Shape::One }.take_in(&state, place).await
+    Submission { org: caller.org, request, jobs, shape: Shape::One }.take_in(&state, place).await
 }
 
 /// Submit many jobs.
@@ -79,7 +80,7 @@ pub(super) async fn submit_batch(
     let place = |index| format!("jobs[{index}].");
     let requests = body.jobs.into_iter().map(|job| job.0.into()).collect();
     let jobs = intake::check(state.kinds(), requests, &trace.0, place).map_err(ApiError::Invalid)?;
-    Submission { org: caller.org, request, jobs: &jobs, shape: Shape::Batch }.take_in(&state, place).await
+    Submission { org: caller.org, request, jobs, shape: Shape::Batch }.take_in(&state, place).await
 }
 
 /// A request that may have been answered before.
@@ -98,10 +99,10 @@ impl IdempotentRequest {
     }
 }
 
-struct Submission<'a> {
+struct Submission {
     org: OrgId,
     request: IdempotentRequest,
-    jobs: &'a [NewJob],
+    jobs: Vec<NewJob>,
     shape: Shape,
 }
 
@@ -112,8 +113,14 @@ enum Shape {
     Batch,
 }
 
-impl Submission<'_> {
+impl Submission {
     async fn take_in(self, state: &AppState, place: impl Fn(usize) -> String) -> Result<Response, ApiError> {
+        if self.request.key.is_none() && gather::can_share(&self.jobs) {
+            let rows = state.gatherer().take_in(self.org, self.jobs).await?;
+            let rows: Vec<&JobRow> = rows.iter().collect();
+            count(&rows);
+            return Ok(accepted(body_of(&rows, self.shape)?, id_of(&rows, self.shape)));
+        }
         let mut transaction = state.database().begin().await?;
         if let Some(key) = &self.request.key {
             match idempotency::claim(&mut transaction, self.org, key.as_ref(), &self.request.digest).await? {
@@ -127,25 +134,33 @@ impl Submission<'_> {
                 idempotency::Seen::OtherRequest => return Err(ApiError::IdempotencyMismatch),
             }
         }
-        let taken = intake::accept(&mut transaction, self.org, self.jobs, place).await?;
-        let jobs: Vec<Job> = taken.iter().map(|job| shapes::accepted(job.row().clone())).collect();
-        let body = match self.shape {
-            Shape::One => serde_json::to_vec(&jobs.first()),
-            Shape::Batch => serde_json::to_vec(&wire::Accepted { jobs }),
-        };
-        let body = body.map_err(ApiError::internal)?;
+        let taken = intake::accept(&mut transaction, self.org, &self.jobs, place).await?;
+        let rows: Vec<&JobRow> = taken.iter().map(Accepted::row).collect();
+        let body = body_of(&rows, self.shape)?;
         if let Some(key) = &self.request.key {
             let body: Value = serde_json::from_slice(&body).map_err(ApiError::internal)?;
             idempotency::answer(&mut transaction, self.org, key.as_ref(), &body).await?;
         }
         transaction.commit().await?;
         intake::publish(state.queues(), &taken).await;
-        count(&taken);
-        let id = match self.shape {
-            Shape::One => taken.first().map(|job| job.row().id),
-            Shape::Batch => None,
-        };
-        Ok(accepted(body, id))
+        count(&rows);
+        Ok(accepted(body, id_of(&rows, self.shape)))
+    }
+}
+
+fn body_of(rows: &[&JobRow], shape: Shape) -> Result<Vec<u8>, ApiError> {
+    let jobs: Vec<Job> = rows.iter().map(|row| shapes::accepted((*row).clone())).collect();
+    let body = match shape {
+        Shape::One => serde_json::to_vec(&jobs.first()),
+        Shape::Batch => serde_json::to_vec(&wire::Accepted { jobs }),
+    };
+    body.map_err(ApiError::internal)
+}
+
+fn id_of(rows: &[&JobRow], shape: Shape) -> Option<JobId> {
+    match shape {
+        Shape::One => rows.first().map(|row| row.id),
+        Shape::Batch => None,
     }
 }
 
@@ -158,9 +173,8 @@ fn accepted(body: Vec<u8>, id: Option<JobId>) -> Response {
     response
 }
 
-fn count(taken: &[Accepted]) {
-    for job in taken {
-        let row = job.row();
+fn count(rows: &[&JobRow]) {
+    for row in rows {
         let labels = [("queue", row.queue.clone()), ("kind", row.kind.clone())];
         metrics::counter!("millrace_jobs_accepted_total", &labels).increment(1);
     }

@@ -3,7 +3,7 @@
 //! Functions take a connection, so that the caller owns the transaction. Every change of state says `AND state = 'queued'` (or
 //! `'dead'`) and gives back which rows it changed: a second delivery of a job changes none.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -113,18 +113,26 @@ fn unsigned(number: i64) -> u64 {
     u64::try_from(number).unwrap_or(0)
 }
 
-/// Inserts jobs and gives their rows, in no particular order. `blocked_by` holds all of them back until that job ends.
+/// What Postgres says of a row that it has just taken.
+#[derive(FromRow)]
+struct Taken {
+    id: JobId,
+    run_at: DateTime<Utc>,
+    delay_ms: i64,
+    created_at: DateTime<Utc>,
+}
+
+/// Inserts jobs of any organisations and gives their rows, in their order. `blocked_by` holds all of them back until that job ends.
 ///
 /// # Errors
 /// Those of the database.
 pub async fn insert(
     connection: &mut PgConnection,
-    org: OrgId,
-    jobs: &[NewJob],
+    jobs: &[(OrgId, &NewJob)],
     blocked_by: Option<JobId>,
 ) -> sqlx::Result<Vec<JobRow>> {
     let (mut delays, mut times) = (Vec::new(), Vec::new());
-    for job in jobs {
+    for (_, job) in jobs {
         let (delay, time) = match job.run_at {
             RunAt::Now => (0, None),
             RunAt::After(delay) => (i64::try_from(delay.as_millis()).unwrap_or(i64::MAX), None),
@@ -133,32 +141,69 @@ pub async fn insert(
         delays.push(delay);
         times.push(time);
     }
-    sqlx::query_as(concat!(
+    let all = || jobs.iter().map(|(_, job)| *job);
+    // Only what Postgres decides comes back: the payloads are here already.
+    let taken: Vec<Taken> = sqlx::query_as(
         "INSERT INTO jobs (id, org_id, kind, queue, priority, payload, max_attempts, attempt_budget, timeout_ms, run_at, unique_key, \
          trace_context, blocked_by) \
-         SELECT new.id, $2, new.kind, new.queue, new.priority, new.payload, new.max_attempts, new.max_attempts, new.timeout_ms, \
+         SELECT new.id, new.org_id, new.kind, new.queue, new.priority, new.payload, new.max_attempts, new.max_attempts, new.timeout_ms, \
          GREATEST(now(), COALESCE(new.at, now() + new.delay_ms * interval '1 millisecond')), new.unique_key, new.trace_context, $12 \
-         FROM UNNEST($1::uuid[], $3::text[], $4::text[], $5::smallint[], $6::jsonb[], $7::int[], $8::bigint[], $9::bigint[], \
+         FROM UNNEST($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::smallint[], $6::jsonb[], $7::int[], $8::bigint[], $9::bigint[], \
          $10::timestamptz[], $11::text[], $13::text[]) \
-         AS new (id, kind, queue, priority, payload, max_attempts, timeout_ms, delay_ms, at, unique_key, trace_context) \
-         RETURNING ",
-        columns!()
-    ))
-    .bind(jobs.iter().map(|job| job.id).collect::<Vec<_>>())
-    .bind(org)
-    .bind(jobs.iter().map(|job| job.kind).collect::<Vec<_>>())
-    .bind(jobs.iter().map(|job| job.queue.as_str()).collect::<Vec<_>>())
-    .bind(jobs.iter().map(|job| i16::from(job.priority.level())).collect::<Vec<_>>())
-    .bind(jobs.iter().map(|job| &job.payload).collect::<Vec<_>>())
-    .bind(jobs.iter().map(|job| i32::from(job.max_attempts)).collect::<Vec<_>>())
-    .bind(jobs.iter().map(|job| i64::try_from(job.timeout.as_millis()).unwrap_or(i64::MAX)).collect::<Vec<_>>())
+         AS new (id, org_id, kind, queue, priority, payload, max_attempts, timeout_ms, delay_ms, at, unique_key, trace_context) \
+         RETURNING id, run_at, GREATEST(0, CEIL(EXTRACT(EPOCH FROM run_at - now()) * 1000))::bigint AS delay_ms, created_at",
+    )
+    .bind(all().map(|job| job.id).collect::<Vec<_>>())
+    .bind(jobs.iter().map(|(org, _)| *org).collect::<Vec<_>>())
+    .bind(all().map(|job| job.kind).collect::<Vec<_>>())
+    .bind(all().map(|job| job.queue.as_str()).collect::<Vec<_>>())
+    .bind(all().map(|job| i16::from(job.priority.level())).collect::<Vec<_>>())
+    .bind(all().map(|job| &job.payload).collect::<Vec<_>>())
+    .bind(all().map(|job| i32::from(job.max_attempts)).collect::<Vec<_>>())
+    .bind(all().map(|job| i64::try_from(job.timeout.as_millis()).unwrap_or(i64::MAX)).collect::<Vec<_>>())
     .bind(delays)
     .bind(times)
-    .bind(jobs.iter().map(|job| job.unique_key.as_deref()).collect::<Vec<_>>())
+    .bind(all().map(|job| job.unique_key.as_deref()).collect::<Vec<_>>())
     .bind(blocked_by)
-    .bind(jobs.iter().map(|job| job.trace_context.as_deref()).collect::<Vec<_>>())
+    .bind(all().map(|job| job.trace_context.as_deref()).collect::<Vec<_>>())
     .fetch_all(connection)
-    .await
+    .await?;
+    let mut taken: HashMap<JobId, Taken> = taken.into_iter().map(|row| (row.id, row)).collect();
+    let rows = jobs.iter().map(|(org, job)| Some(new_row(*org, job, taken.remove(&job.id)?, blocked_by)));
+    rows.collect::<Option<_>>().ok_or(sqlx::Error::RowNotFound)
+}
+
+fn new_row(org: OrgId, job: &NewJob, taken: Taken, blocked_by: Option<JobId>) -> JobRow {
+    JobRow {
+        id: job.id,
+        org_id: org,
+        kind: job.kind.to_owned(),
+        queue: job.queue.as_str().to_owned(),
+        priority: i16::from(job.priority.level()),
+        state: JobState::Queued,
+        payload: job.payload.clone(),
+        revision: 0,
+        attempt: 0,
+        max_attempts: i32::from(job.max_attempts),
+        snoozes: 0,
+        timeout_ms: i64::try_from(job.timeout.as_millis()).unwrap_or(i64::MAX),
+        run_at: taken.run_at,
+        delay_ms: taken.delay_ms,
+        created_at: taken.created_at,
+        started_at: None,
+        finished_at: None,
+        unique_key: job.unique_key.clone(),
+        blocked_by,
+        trace_context: job.trace_context.clone(),
+        worker: None,
+        progress_percent: None,
+        progress_message: None,
+        result: None,
+        error: None,
+        error_class: None,
+        dead_reason: None,
+        replays: 0,
+    }
 }
 
 /// A job of an organisation.

@@ -2,7 +2,7 @@
 //!
 //! All times are Postgres': a worker tells how long something took, never when.
 
-use std::time::Duration;
+use std::{borrow::Borrow, time::Duration};
 
 use serde_json::Value;
 use sqlx::{FromRow, PgConnection};
@@ -77,17 +77,22 @@ pub struct Success {
 ///
 /// # Errors
 /// Those of the database.
-pub async fn succeed(connection: &mut PgConnection, worker: &str, successes: &[Success]) -> sqlx::Result<Vec<JobId>> {
+pub async fn succeed(
+    connection: &mut PgConnection,
+    worker: &str,
+    successes: &[impl Borrow<Success>],
+) -> sqlx::Result<Vec<JobId>> {
+    let all = || successes.iter().map(Borrow::borrow);
     sqlx::query_scalar(
         "UPDATE jobs SET state = 'succeeded', attempt = done.attempt, finished_at = now(), worker = $5, result = done.result, \
          started_at = now() - done.elapsed_ms * interval '1 millisecond', checkpoint = NULL, error = NULL, error_class = NULL \
          FROM UNNEST($1::uuid[], $2::int[], $3::bigint[], $4::jsonb[]) AS done (id, attempt, elapsed_ms, result) \
          WHERE jobs.id = done.id AND jobs.state = 'queued' RETURNING jobs.id",
     )
-    .bind(successes.iter().map(|success| success.id).collect::<Vec<_>>())
-    .bind(successes.iter().map(|success| count(success.attempt)).collect::<Vec<_>>())
-    .bind(successes.iter().map(|success| millis(success.elapsed)).collect::<Vec<_>>())
-    .bind(successes.iter().map(|success| success.result.as_ref()).collect::<Vec<_>>())
+    .bind(all().map(|success| success.id).collect::<Vec<_>>())
+    .bind(all().map(|success| count(success.attempt)).collect::<Vec<_>>())
+    .bind(all().map(|success| millis(success.elapsed)).collect::<Vec<_>>())
+    .bind(all().map(|success| success.result.as_ref()).collect::<Vec<_>>())
     .bind(worker)
     .fetch_all(connection)
     .await

@@ -49,11 +49,11 @@ impl Accepted {
 /// # Errors
 /// Those of the database.
 pub async fn accept(connection: &mut PgConnection, org: OrgId, submissions: &[NewJob]) -> sqlx::Result<Vec<Accepted>> {
-    let plain: Vec<NewJob> = submissions.iter().filter(|job| job.unique_key.is_none()).cloned().collect();
+    let plain: Vec<_> = submissions.iter().filter(|job| job.unique_key.is_none()).map(|job| (org, job)).collect();
     let places: HashMap<JobId, usize> = submissions.iter().enumerate().map(|(place, job)| (job.id, place)).collect();
     let mut accepted: Vec<(usize, Accepted)> = Vec::with_capacity(submissions.len());
     if !plain.is_empty() {
-        let rows = jobs::insert(connection, org, &plain, None).await?;
+        let rows = jobs::insert(connection, &plain, None).await?;
         accepted.extend(rows.into_iter().map(|row| (places[&row.id], Accepted::New(row))));
     }
     // In the order of their keys, so that two batches never wait for each other.
@@ -106,6 +106,6 @@ async fn insert_one(
     job: &NewJob,
     blocked_by: Option<JobId>,
 ) -> sqlx::Result<JobRow> {
-    let mut rows = jobs::insert(connection, org, std::slice::from_ref(job), blocked_by).await?;
+    let mut rows = jobs::insert(connection, &[(org, job)], blocked_by).await?;
     rows.pop().ok_or(sqlx::Error::RowNotFound)
 }

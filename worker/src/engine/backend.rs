@@ -1,12 +1,12 @@
 //! Millrace as an apalis backend.
 //!
-//! apalis asks the backend for tasks one by one; the claimer fills a channel with whole batches, each job with the permit for its slot, so
-//! that a poll never waits for Redis. `Kind = Ephemeral` hands tasks over as they are: with `Durable`, a payload that does not decode would
+//! apalis asks the backend for tasks one by one; the claimer fills a buffer with whole batches, so that a poll never waits for Redis, and a
+//! job leaves it with a slot of its own. `Kind = Ephemeral` hands tasks over as they are: with `Durable`, a payload that does not decode would
 //! end the whole worker, whereas here it is a dead letter. The backend never gives an error for the same reason.
 
 use std::{
     convert::Infallible,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -15,15 +15,14 @@ use apalis_core::{
     task::Task,
     worker::context::WorkerContext,
 };
-use tokio::sync::mpsc;
 
-use super::{run::Run, settle::SettleLayer};
+use super::{buffer::Buffer, run::Run, settle::SettleLayer};
 
 /// A queue as apalis sees it.
 #[derive(Clone, Debug)]
 pub(crate) struct QueueBackend {
     /// Shared, so that a worker that the monitor restarts goes on where the last one ended.
-    pub(crate) claimed: Arc<Mutex<mpsc::Receiver<Run>>>,
+    pub(crate) buffer: Arc<Buffer>,
     pub(crate) layer: SettleLayer,
 }
 
@@ -35,14 +34,13 @@ impl Backend for QueueBackend {
         Poll::Ready(Ok(()))
     }
 
-    /// The next claimed job; `None` once the claimer has ended and everything it claimed has been handed out.
+    /// The next claimed job; `None` once the claimer has ended.
     fn poll_next(
         &mut self,
         context: &mut Context<'_>,
         _: &WorkerContext,
     ) -> Poll<Option<Result<Task<Run>, Infallible>>> {
-        let mut claimed = self.claimed.lock().unwrap_or_else(PoisonError::into_inner);
-        claimed.poll_recv(context).map(|run| run.map(|run| Ok(Task::new(run))))
+        self.buffer.poll_next(context).map(|run| run.map(|run| Ok(Task::new(run))))
     }
 
     /// Nothing is held back here: the engine waits for runs and settlements by itself.

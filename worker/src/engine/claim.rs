@@ -1,21 +1,28 @@
-//! The claimer: leases what there are free slots for, asks the ledger about it, and passes it on.
-//!
-//! One semaphore is the concurrency limit, the size of a claim, and the barrier of a drain.
+//! The claimer: leases what there is room for, asks the ledger about it, and puts it up for the slots.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use millrace_shared::{
-    db::{queues as settings, runs},
+    db::runs,
     ids::JobId,
     jobs::QueueName,
-    queue::{Claim, ClaimStatus, Claimed, GiveBack, MAX_BATCH, Queues},
+    queue::{Claim, ClaimStatus, Claimed, GiveBack, Queues},
 };
 use rand::RngExt as _;
-use sqlx::{PgConnection, PgPool};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
+use sqlx::PgPool;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::run::Run;
+use super::{
+    buffer::{Buffer, Pace, Place},
+    run::Run,
+    settle::Settler,
+    truth::{Source, Truth},
+};
 
 /// An idle claimer asks again after this time even if nothing woke it, in case the message got lost.
 const FALLBACK: Duration = Duration::from_secs(5);
@@ -26,15 +33,16 @@ const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct Claimer {
     pub(crate) queue: QueueName,
-    pub(crate) slots: Arc<Semaphore>,
+    pub(crate) buffer: Arc<Buffer>,
     pub(crate) lease: Duration,
     pub(crate) worker: Arc<str>,
     pub(crate) queues: Queues,
+    pub(crate) truth: Truth,
     pub(crate) pool: PgPool,
+    pub(crate) settler: Settler,
     pub(crate) bell: Arc<Notify>,
     /// Rung when Redis turns out to have lost its data.
     pub(crate) reconciler: Arc<Notify>,
-    pub(crate) claimed: mpsc::Sender<Run>,
     /// Ends the claims; nothing is claimed after it.
     pub(crate) drain: CancellationToken,
 }
@@ -48,19 +56,34 @@ enum Trouble {
     Postgres(#[from] sqlx::Error),
 }
 
+/// What to do next.
+enum Turn {
+    /// There is room for jobs.
+    Claim(Vec<Place>),
+    /// These have waited too long for a slot.
+    GiveBack(Vec<Run>),
+}
+
 impl Claimer {
-    /// Claims until the drain begins. The channel closes with it, which ends the queue's apalis worker when that has run dry.
+    /// Claims until the drain begins; what has not been started by then goes back. That ends the queue's apalis worker.
     pub(crate) async fn run(self) {
         let mut trouble: Option<Duration> = None;
-        while let Some(permits) = self.drain.run_until_cancelled(self.free_slots()).await {
-            match self.claim(permits).await {
-                Ok(pause) => {
+        let mut pace = Pace::new(Instant::now());
+        let mut pause = None;
+        while let Some(turn) = self.drain.run_until_cancelled(self.turn(&mut pace, pause.take())).await {
+            let claimed = match turn {
+                Turn::Claim(places) => self.claim(places).await,
+                Turn::GiveBack(late) => {
+                    late.into_iter().for_each(|run| self.settler.hand_back(run));
+                    continue;
+                }
+            };
+            match claimed {
+                Ok(next) => {
                     if trouble.take().is_some() {
                         tracing::info!(queue = %self.queue, "claiming again");
                     }
-                    if let Some(pause) = pause {
-                        self.idle(pause).await;
-                    }
+                    pause = next;
                 }
                 Err(error) => {
                     let wait = trouble.map_or(SHORTEST_BACKOFF, |wait| (wait * 2).min(LONGEST_BACKOFF));
@@ -72,48 +95,46 @@ impl Claimer {
                 }
             }
         }
+        self.buffer.close().into_iter().for_each(|run| self.settler.hand_back(run));
     }
 
-    /// Waits for a free slot and takes all that are free.
-    async fn free_slots(&self) -> Vec<OwnedSemaphorePermit> {
-        let mut permits = Vec::new();
-        if let Ok(permit) = Arc::clone(&self.slots).acquire_owned().await {
-            permits.push(permit);
+    /// Waits until there may be something to claim and there is room for it, or until claimed jobs have waited too long.
+    async fn turn(&self, pace: &mut Pace, pause: Option<Duration>) -> Turn {
+        let room = async {
+            if let Some(pause) = pause {
+                self.idle(pause).await;
+            }
+            self.buffer.look_ahead(pace);
+            self.buffer.room().await
+        };
+        tokio::select! {
+            places = room => Turn::Claim(places),
+            late = self.buffer.stale() => Turn::GiveBack(late),
         }
-        while permits.len() < MAX_BATCH {
-            let Ok(permit) = Arc::clone(&self.slots).try_acquire_owned() else { break };
-            permits.push(permit);
-        }
-        permits
     }
 
     /// One claim. Gives how long to wait for the next one, or `None` where there may be more at once.
-    async fn claim(&self, permits: Vec<OwnedSemaphorePermit>) -> Result<Option<Duration>, Trouble> {
+    async fn claim(&self, places: Vec<Place>) -> Result<Option<Duration>, Trouble> {
         // First, so that nothing is claimed that could not begin: it would sit in its lease while others could run it.
-        let mut ledger = self.pool.acquire().await?;
-        let claim = self.queues.claim(self.queue, permits.len(), self.lease, &self.worker).await?;
+        let mut source = self.truth.source(&self.pool).await?;
+        let claim = self.queues.claim(self.queue, places.len(), self.lease, &self.worker).await?;
         if claim.status == ClaimStatus::Lost {
-            self.restore(&mut ledger).await?;
+            self.restore(&mut source).await?;
             return Ok(None);
         }
-        let full = claim.jobs.len() == permits.len();
+        let full = claim.jobs.len() == places.len();
         let pause = (!full).then(|| claim.next_event.unwrap_or(FALLBACK).clamp(Duration::from_millis(1), FALLBACK));
         if !claim.jobs.is_empty() {
             metrics::counter!("millrace_claims_total", "queue" => self.queue.as_str())
                 .increment(claim.jobs.len() as u64);
-            self.hand_over(&mut ledger, claim, permits).await?;
+            self.hand_over(&mut source, claim, places).await?;
         }
         Ok(pause)
     }
 
-    /// Asks the ledger which claimed jobs are still to be done, passes those on, and forgets the others.
-    async fn hand_over(
-        &self,
-        ledger: &mut PgConnection,
-        claim: Claim,
-        permits: Vec<OwnedSemaphorePermit>,
-    ) -> Result<(), Trouble> {
-        let begun = match begin(ledger, &claim.jobs).await {
+    /// Asks the ledger which claimed jobs are still to be done, puts those up for the slots, and forgets the others.
+    async fn hand_over(&self, source: &mut Source, claim: Claim, places: Vec<Place>) -> Result<(), Trouble> {
+        let begun = match source.begin(&claim.jobs).await {
             Ok(begun) => begun,
             Err(error) => {
                 self.give_back(&claim.jobs).await?;
@@ -121,20 +142,17 @@ impl Claimer {
             }
         };
         let mut begun: HashMap<JobId, runs::Begun> = begun.into_iter().map(|job| (job.id, job)).collect();
-        let mut ended = Vec::new();
-        for (claimed, permit) in claim.jobs.into_iter().zip(permits) {
+        let (mut runs, mut ended) = (Vec::with_capacity(claim.jobs.len()), Vec::new());
+        for (claimed, place) in claim.jobs.into_iter().zip(places) {
             if let Err(error) = &claimed.envelope {
                 tracing::warn!(job.id = %claimed.lease.id, error = %error, "the envelope is not readable here; the job is taken from the ledger");
             }
             match begun.remove(&claimed.lease.id) {
-                Some(begun) => {
-                    let run = Run::new(self.queue, claimed, begun, Some(permit));
-                    // It cannot be full, because it has room for all slots, and its receiver lives as long as the engine.
-                    let _ = self.claimed.send(run).await;
-                }
+                Some(begun) => runs.push(Run::new(self.queue, claimed, begun, Some(place))),
                 None => ended.push((claimed.lease, claimed.org)),
             }
         }
+        self.buffer.add(runs);
         if !ended.is_empty() {
             tracing::debug!(queue = %self.queue, jobs = ended.len(), "claimed jobs that the ledger knows to have ended; forgotten");
             self.queues.settle(self.queue, &ended).await?;
@@ -149,8 +167,8 @@ impl Claimer {
     }
 
     /// Redis lost the queue: brings the settings back from the ledger, so that it may serve again, and has the jobs pushed.
-    async fn restore(&self, ledger: &mut PgConnection) -> Result<(), Trouble> {
-        let settings = settings::settings(ledger, self.queue).await?;
+    async fn restore(&self, source: &mut Source) -> Result<(), Trouble> {
+        let settings = source.settings(self.queue).await?;
         self.queues.apply_settings(self.queue, settings).await?;
         tracing::warn!(queue = %self.queue, "Redis had no data of this queue; it is being rebuilt from the ledger");
         self.reconciler.notify_one();
@@ -164,14 +182,4 @@ impl Claimer {
             () = tokio::time::sleep(pause) => {}
         }
     }
-}
-
-async fn begin(ledger: &mut PgConnection, jobs: &[Claimed]) -> sqlx::Result<Vec<runs::Begun>> {
-    let ids: Vec<JobId> = jobs.iter().map(|job| job.lease.id).collect();
-    let revision = |job: &Claimed| {
-        let envelope = job.envelope.as_ref().ok()?;
-        envelope.payload.is_some().then_some(envelope.revision)
-    };
-    let revisions: Vec<i32> = jobs.iter().map(|job| revision(job).unwrap_or(-1)).collect();
-    runs::begin(ledger, &ids, &revisions).await
 }

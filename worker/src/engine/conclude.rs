@@ -5,10 +5,8 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use futures_util::future::BoxFuture;
 use millrace_shared::{
     db::{
-        self,
         jobs::JobRow,
         runs::{self, Failure, Success},
     },
@@ -18,23 +16,18 @@ use millrace_shared::{
 };
 use serde::{Deserialize, Serialize};
 use sqlx::{Connection as _, PgPool};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 
 use super::{
-    batcher::Batcher,
     keeper::Stop,
+    persist::{Written, persist},
     run::{Outcome, RunInfo, policy_of},
+    truth::Truth,
 };
 use crate::handler::{Effects, Handlers, JobContext, JobError, chain};
 
 /// A job of a kind that this worker does not know waits this long for a worker that does.
 const UNKNOWN_KIND_DELAY: Duration = Duration::from_secs(30);
-/// The largest batch of successes in one statement.
-const SUCCESS_BATCH: usize = 500;
-const LONGEST_BACKOFF: Duration = Duration::from_secs(2);
-/// So often an end is written again that Postgres stopped for another transaction or for its time. Effects that never get through must
-/// not hold a slot for ever.
-const MAX_CONTENTION: u32 = 10;
 
 /// What is left to do in Redis.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -61,18 +54,16 @@ impl Conclusion {
     }
 }
 
-type Plain = Result<bool, Arc<sqlx::Error>>;
-
 /// Writes ends of runs to the ledger.
 #[derive(Clone)]
 pub(crate) struct Concluder {
-    pool: PgPool,
-    queues: Queues,
-    handlers: Arc<Handlers>,
-    worker: Arc<str>,
-    successes: Batcher<Success, Plain>,
+    pub(crate) truth: Truth,
+    pub(crate) pool: PgPool,
+    pub(crate) queues: Queues,
+    pub(crate) handlers: Arc<Handlers>,
+    pub(crate) worker: Arc<str>,
     /// Cancelled when the worker must go at once.
-    give_up: CancellationToken,
+    pub(crate) give_up: CancellationToken,
 }
 
 impl fmt::Debug for Concluder {
@@ -91,21 +82,6 @@ struct Why {
 }
 
 impl Concluder {
-    pub(crate) fn new(
-        pool: PgPool,
-        queues: Queues,
-        handlers: Arc<Handlers>,
-        worker: Arc<str>,
-        (tracker, give_up): (&TaskTracker, CancellationToken),
-    ) -> Self {
-        let (batch_pool, batch_worker) = (pool.clone(), Arc::clone(&worker));
-        let successes = Batcher::new(tracker, SUCCESS_BATCH, move |batch: Vec<Success>| {
-            let (pool, worker) = (batch_pool.clone(), Arc::clone(&batch_worker));
-            async move { succeed_all(&pool, &worker, &batch).await }
-        });
-        Self { pool, queues, handlers, worker, successes, give_up }
-    }
-
     /// Writes a run's end. It returns when that is safe in the ledger, or when the worker must go.
     pub(crate) async fn conclude(&self, info: &RunInfo, outcome: Outcome, elapsed: Duration) -> Conclusion {
         let policy = policy_of(&self.handlers, &info.kind);
@@ -161,17 +137,8 @@ impl Concluder {
         context: &JobContext,
         elapsed: Duration,
     ) -> Result<Conclusion, Why> {
-        let success =
-            move || Success { id: info.lease.id, attempt: info.attempt(), elapsed, result: effects.result.clone() };
-        let written = if effects.is_plain() && !info.is_unique {
-            self.persist(move || Box::pin(self.succeed_in_batch(success()))).await
-        } else {
-            self.persist(move || {
-                Box::pin(async move { self.succeed_with(info, effects, context, &success()).await.map_err(Arc::new) })
-            })
-            .await
-        };
-        match written {
+        let success = Success { id: info.lease.id, attempt: info.attempt(), elapsed, result: effects.result.clone() };
+        match self.persist(|| self.succeed_with(info, effects, context, &success)).await {
             Written::Done(true) => {
                 metrics::counter!("millrace_jobs_ended_total", "kind" => info.kind.clone(), "outcome" => "succeeded")
                     .increment(1);
@@ -182,14 +149,13 @@ impl Concluder {
                 Ok(Conclusion::Forget)
             }
             Written::GaveUp => Ok(Conclusion::HandBack),
-            Written::Refused(error) => {
-                Err(failed("effects", format!("the effects were refused: {}", chain(&*error)), true))
-            }
+            Written::Refused(error) => Err(refused(&error)),
         }
     }
 
-    async fn succeed_in_batch(&self, success: Success) -> Plain {
-        self.successes.run(success).await.unwrap_or_else(|| Err(Arc::new(sqlx::Error::WorkerCrashed)))
+    /// Writes a failure instead of a success that Postgres refused.
+    pub(crate) async fn refuse(&self, info: &RunInfo, error: &sqlx::Error, elapsed: Duration) -> Conclusion {
+        self.fail(info, &policy_of(&self.handlers, &info.kind), refused(error), elapsed).await
     }
 
     async fn succeed_with(
@@ -216,10 +182,7 @@ impl Concluder {
 
     async fn snooze(&self, info: &RunInfo, after: Duration) -> Conclusion {
         let snoozes = info.meta.snoozes + 1;
-        let written = self
-            .persist(move || Box::pin(async move { self.snooze_once(info, snoozes, after).await.map_err(Arc::new) }))
-            .await;
-        match written {
+        match self.persist(|| self.snooze_once(info, snoozes, after)).await {
             Written::Done(true) => Conclusion::later(info, after, info.meta.attempt, snoozes),
             Written::Done(false) => Conclusion::Forget,
             Written::GaveUp | Written::Refused(_) => Conclusion::HandBack,
@@ -250,10 +213,7 @@ impl Concluder {
 
     async fn retry(&self, info: &RunInfo, policy: &Policy, failure: &Failure) -> Conclusion {
         let delay = policy.backoff.wait(failure.attempt, &mut rand::rng());
-        let written = self
-            .persist(move || Box::pin(async move { self.retry_once(failure, delay).await.map_err(Arc::new) }))
-            .await;
-        match written {
+        match self.persist(|| self.retry_once(failure, delay)).await {
             Written::Done(true) => {
                 metrics::counter!("millrace_retries_total", "kind" => info.kind.clone(), "class" => failure.class.clone()).increment(1);
                 Conclusion::later(info, delay, failure.attempt, info.meta.snoozes)
@@ -261,7 +221,7 @@ impl Concluder {
             Written::Done(false) => Conclusion::Forget,
             Written::GaveUp => Conclusion::HandBack,
             Written::Refused(error) => {
-                tracing::error!(error = chain(&*error), "the failed attempt could not be written");
+                tracing::error!(error = chain(&error), "the failed attempt could not be written");
                 Conclusion::later(info, policy.backoff.cap, failure.attempt, info.meta.snoozes)
             }
         }
@@ -273,10 +233,7 @@ impl Concluder {
             _ if exhausted => "attempts_exhausted",
             _ => "failed",
         };
-        let written = self
-            .persist(move || Box::pin(async move { self.bury_once(failure, reason).await.map_err(Arc::new) }))
-            .await;
-        match written {
+        match self.persist(|| self.bury_once(failure, reason)).await {
             Written::Done(counted) => {
                 if counted {
                     metrics::counter!("millrace_jobs_ended_total", "kind" => info.kind.clone(), "outcome" => "dead")
@@ -288,7 +245,7 @@ impl Concluder {
             }
             Written::GaveUp => Conclusion::HandBack,
             Written::Refused(error) => {
-                tracing::error!(error = chain(&*error), "the dead letter could not be written; the job comes back");
+                tracing::error!(error = chain(&error), "the dead letter could not be written; the job comes back");
                 Conclusion::later(info, Duration::from_secs(60), info.meta.attempt, info.meta.snoozes)
             }
         }
@@ -318,68 +275,20 @@ impl Concluder {
         Ok(true)
     }
 
-    /// Repeats a write while Postgres is away.
-    async fn persist<'a>(&self, write: impl Fn() -> BoxFuture<'a, Plain> + Send) -> Written {
-        let mut wait = Duration::from_millis(50);
-        let mut stopped = 0;
-        loop {
-            let Some(result) = self.give_up.run_until_cancelled(write()).await else { return Written::GaveUp };
-            match result {
-                Ok(counted) => return Written::Done(counted),
-                Err(error) if db::is_unavailable(&error) && stopped < MAX_CONTENTION => {
-                    stopped += u32::from(db::is_contention(&error));
-                    tracing::debug!(error = chain(&*error), "Postgres is away; the job's end waits for it");
-                    if self.give_up.run_until_cancelled(tokio::time::sleep(wait)).await.is_none() {
-                        return Written::GaveUp;
-                    }
-                    wait = (wait * 2).min(LONGEST_BACKOFF);
-                }
-                Err(error) => return Written::Refused(error),
-            }
+    async fn persist<Fut: Future<Output = sqlx::Result<bool>>>(&self, write: impl Fn() -> Fut) -> Written<bool> {
+        match self.truth {
+            Truth::Ledger => persist(&self.give_up, write).await,
+            Truth::RedisAlone => Written::Done(true),
         }
     }
 }
 
-/// What became of a write.
-enum Written {
-    /// It is in; whether it counted, or the job had ended before.
-    Done(bool),
-    /// The worker must go, and Postgres did not come back in time.
-    GaveUp,
-    /// Postgres refuses it.
-    Refused(Arc<sqlx::Error>),
+fn refused(error: &sqlx::Error) -> Why {
+    failed("effects", format!("the effects were refused: {}", chain(error)), true)
 }
 
 fn failed(class: &str, error: String, again: bool) -> Why {
     Why { outcome: runs::Outcome::Failed, class: class.to_owned(), error, again }
-}
-
-/// Writes successes together; if Postgres refuses the batch, one by one, so that one bad result does not spoil the others.
-async fn succeed_all(pool: &PgPool, worker: &str, batch: &[Success]) -> Vec<Plain> {
-    match succeed_batch(pool, worker, batch).await {
-        Err(error) if batch.len() > 1 && !db::is_unavailable(&error) => {
-            let mut results = Vec::with_capacity(batch.len());
-            for success in batch {
-                let single = succeed_batch(pool, worker, std::slice::from_ref(success)).await;
-                results.push(single.map(|ended| !ended.is_empty()).map_err(Arc::new));
-            }
-            results
-        }
-        Err(error) => {
-            let error = Arc::new(error);
-            batch.iter().map(|_| Err(Arc::clone(&error))).collect()
-        }
-        Ok(ended) => batch.iter().map(|success| Ok(ended.contains(&success.id))).collect(),
-    }
-}
-
-async fn succeed_batch(
-    pool: &PgPool,
-    worker: &str,
-    batch: &[Success],
-) -> sqlx::Result<std::collections::HashSet<millrace_shared::ids::JobId>> {
-    let mut connection = pool.acquire().await?;
-    runs::succeed(&mut connection, worker, batch).await.map(|ended| ended.into_iter().collect())
 }
 
 /// What a job has been through after its conclusion.

@@ -1,32 +1,33 @@
 //! The engine: claims jobs, runs their handlers, and brings their ends to the ledger and to Redis.
 //!
 //! ```text
-//!  Redis ──claim──▶ Claimer ──▶ channel ──▶ QueueBackend ──▶ apalis worker ──▶ SettleLayer ──▶ CatchPanic ──▶ HandlerService
-//!    ▲   (one per queue)  └─ ledger: still to do?                                   │  ├─ Keeper extends the lease
-//!    └──────────── settle, give back (batched) ◀── Concluder: ledger (batched) ◀────┘  └─ Isolation: suspects run in a child
+//!  Redis ──claim──▶ Claimer ──▶ Buffer ──▶ QueueBackend ──▶ apalis worker ──▶ SettleLayer ──▶ CatchPanic ──▶ HandlerService
+//!    ▲   (one per queue)  └─ ledger: still to do?                                  │  ├─ Keeper extends the lease
+//!    │                                                                             │  └─ Isolation: suspects run in a child
+//!    └── Settler: settle, give back (batched) ◀── Finisher: successes (batched), Concluder: all else ◀──┘
 //! ```
 //!
 //! A drain stops the claimers; what is claimed runs on until the deadline, and is then cut off and handed back. Nothing here is detached:
 //! every task is in one tracker, and [`Engine::run`] returns when all of them have ended.
 
 mod backend;
-mod batcher;
+mod buffer;
 mod claim;
 mod conclude;
+mod finish;
 mod isolate;
 mod keeper;
+mod persist;
 mod reconciler;
 mod run;
 mod settle;
+mod truth;
 mod wake;
 
 pub(crate) use isolate::{CANNOT_BEGIN, COMMAND as RUN_ONE, Suspect};
+pub(crate) use truth::Truth;
 
-use std::{
-    path::PathBuf,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use apalis::{layers::catch_panic::CatchPanicLayer, prelude::Monitor};
 use apalis_core::{
@@ -40,14 +41,16 @@ use apalis_core::{
 };
 use millrace_shared::{config::QueueSlots, jobs::QueueName, queue::Queues, signals::Shutdown};
 use sqlx::PgPool;
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::Notify;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::{Layer as _, Service};
 
 use self::{
     backend::QueueBackend,
+    buffer::Buffer,
     claim::Claimer,
     conclude::{Concluder, Conclusion},
+    finish::Finisher,
     isolate::Isolation,
     keeper::Keeper,
     reconciler::Reconciler,
@@ -63,6 +66,7 @@ const LAST_WRITES: Duration = Duration::from_secs(3);
 /// A worker process's engine.
 #[derive(Debug)]
 pub(crate) struct Engine {
+    pub(crate) truth: Truth,
     pub(crate) pool: PgPool,
     pub(crate) queues: Queues,
     pub(crate) handlers: Arc<Handlers>,
@@ -104,33 +108,36 @@ impl Engine {
         let (tracker, helpers) = (TaskTracker::new(), TaskTracker::new());
         let (give_up, end) = (CancellationToken::new(), CancellationToken::new());
         let keeper = Keeper::new(self.queues.clone(), self.lease);
-        let concluder = Concluder::new(
-            self.pool.clone(),
-            self.queues.clone(),
-            Arc::clone(&self.handlers),
-            Arc::clone(&self.worker),
-            (&helpers, give_up.clone()),
-        );
+        let concluder = Concluder {
+            truth: self.truth,
+            pool: self.pool.clone(),
+            queues: self.queues.clone(),
+            handlers: Arc::clone(&self.handlers),
+            worker: Arc::clone(&self.worker),
+            give_up: give_up.clone(),
+        };
+        let finisher = Finisher::new(&helpers, &concluder);
         let bells: Bells = self.serves.iter().map(|served| (served.queue, Arc::default())).collect();
         let reconciler = Reconciler { pool: self.pool.clone(), queues: self.queues.clone(), bell: Arc::default() };
         let isolation = Arc::new(Isolation::new(PathBuf::from("/proc/self/exe")));
         let mut monitor = Monitor::new().should_restart(|_, _| true);
         let patience = Patience { longest: self.lease, give_up: give_up.clone() };
-        let mut slots = Slots(Vec::new());
+        let mut buffers = Vec::new();
         for served in &self.serves {
+            let settler = Settler::new(&helpers, &self.queues, served.queue, &patience);
             let layer = SettleLayer {
                 keeper: keeper.clone(),
                 concluder: concluder.clone(),
-                settler: Settler::new(&helpers, &self.queues, served.queue, &patience),
+                finisher: finisher.clone(),
+                settler: settler.clone(),
                 isolation: Arc::clone(&isolation),
                 tracker: tracker.clone(),
             };
-            let bell = Arc::clone(&bells[&served.queue]);
-            let queue_slots = Arc::new(Semaphore::new(served.slots.get() as usize));
-            slots.0.push((Arc::clone(&queue_slots), served.slots.get()));
-            let bells = (bell, Arc::clone(&reconciler.bell));
-            let claimed = self.claim_for((served.queue, queue_slots), bells, &tracker, &shutdown.drain);
-            let backend = QueueBackend { claimed: Arc::new(Mutex::new(claimed)), layer };
+            let buffer = Buffer::new(served.slots.get() as usize);
+            buffers.push(Arc::clone(&buffer));
+            let bells = (Arc::clone(&bells[&served.queue]), Arc::clone(&reconciler.bell));
+            tracker.spawn(self.claimer((served.queue, &buffer), settler, bells, &shutdown.drain).run());
+            let backend = QueueBackend { buffer, layer };
             let service = HandlerService { handlers: Arc::clone(&self.handlers), pool: self.pool.clone() };
             let name = format!("{}/{}", self.worker, served.queue);
             monitor = monitor.register(move |_| {
@@ -140,61 +147,55 @@ impl Engine {
                     .build(AsIs(service.clone()))
             });
         }
-        helpers.spawn(reconciler.run(shutdown.drain.clone()));
+        if self.truth == Truth::Ledger {
+            helpers.spawn(reconciler.run(shutdown.drain.clone()));
+        }
         helpers.spawn(wake::listen(self.queues.clone(), bells, keeper.clone(), end.clone()));
         helpers.spawn(keeper.clone().run(end.clone()));
-        let handed_back = drain_after(monitor, &slots, &keeper, (shutdown, self.drain_timeout, &give_up)).await;
+        let handed_back = drain_after(monitor, &buffers, &keeper, (shutdown, self.drain_timeout, &give_up)).await;
         tracker.close();
         tracker.wait().await;
         end.cancel();
-        drop(concluder);
+        drop((concluder, finisher));
         helpers.close();
         helpers.wait().await;
         handed_back
     }
 
-    /// Starts a queue's claimer. Gives the receiving end of what it claims.
-    fn claim_for(
+    fn claimer(
         &self,
-        (queue, slots): (QueueName, Arc<Semaphore>),
+        (queue, buffer): (QueueName, &Arc<Buffer>),
+        settler: Settler,
         (bell, reconciler): (Arc<Notify>, Arc<Notify>),
-        tracker: &TaskTracker,
         drain: &CancellationToken,
-    ) -> mpsc::Receiver<Run> {
-        let (sender, receiver) = mpsc::channel(slots.available_permits());
-        let claimer = Claimer {
+    ) -> Claimer {
+        Claimer {
             queue,
-            slots,
+            buffer: Arc::clone(buffer),
             lease: self.lease,
             worker: Arc::clone(&self.worker),
             queues: self.queues.clone(),
+            truth: self.truth,
             pool: self.pool.clone(),
+            settler,
             bell,
             reconciler,
-            claimed: sender,
             drain: drain.clone(),
-        };
-        tracker.spawn(claimer.run());
-        receiver
+        }
     }
 }
 
-/// The slots of the queues: whoever gets all of them knows that nothing runs any more.
-struct Slots(Vec<(Arc<Semaphore>, u32)>);
-
-impl Slots {
-    async fn all_free(&self) {
-        for (slots, count) in &self.0 {
-            // An error means that the semaphore is closed, which nobody does.
-            let _ = slots.acquire_many(*count).await;
-        }
+/// Waits until the worker holds no job any more.
+async fn all_empty(buffers: &[Arc<Buffer>]) {
+    for buffer in buffers {
+        buffer.empty().await;
     }
 }
 
 /// Runs the apalis workers until the drain; then waits for the running jobs, and cuts off those that are late.
 async fn drain_after(
     monitor: Monitor,
-    slots: &Slots,
+    buffers: &[Arc<Buffer>],
     keeper: &Keeper,
     (shutdown, timeout, give_up): (&Shutdown, Duration, &CancellationToken),
 ) -> usize {
@@ -210,16 +211,16 @@ async fn drain_after(
         }
     }
     let handed_back = tokio::select! {
-        () = slots.all_free() => 0,
+        () = all_empty(buffers) => 0,
         () = tokio::time::sleep(timeout) => {
             tracing::warn!("the drain deadline has passed");
             keeper.hand_back_all()
         }
         () = shutdown.now.cancelled() => keeper.hand_back_all(),
     };
-    if tokio::time::timeout(LAST_WRITES, slots.all_free()).await.is_err() {
+    if tokio::time::timeout(LAST_WRITES, all_empty(buffers)).await.is_err() {
         give_up.cancel();
-        if tokio::time::timeout(LAST_WRITES, slots.all_free()).await.is_err() {
+        if tokio::time::timeout(LAST_WRITES, all_empty(buffers)).await.is_err() {
             tracing::error!("jobs could not be handed back in time; their leases will run out");
         }
     }
@@ -240,9 +241,14 @@ pub(crate) async fn run_suspect(
     queues: Queues,
     (handlers, worker): (Arc<Handlers>, Arc<str>),
 ) -> Option<Conclusion> {
-    let tracker = TaskTracker::new();
-    let give_up = CancellationToken::new();
-    let concluder = Concluder::new(pool.clone(), queues, Arc::clone(&handlers), worker, (&tracker, give_up));
+    let concluder = Concluder {
+        truth: Truth::Ledger,
+        pool: pool.clone(),
+        queues,
+        handlers: Arc::clone(&handlers),
+        worker,
+        give_up: CancellationToken::new(),
+    };
     let service = HandlerService { handlers, pool: pool.clone() };
     isolate::run_suspect(suspect, &pool, service, &concluder).await
 }

@@ -17,10 +17,12 @@ use millrace_shared::{
 };
 use serde_json::Value;
 use sqlx::PgPool;
-use tokio::sync::OwnedSemaphorePermit;
 use tower::Service;
 
-use super::keeper::{Stop, Switch};
+use super::{
+    buffer::{Place, Slot},
+    keeper::{Stop, Switch},
+};
 use crate::handler::{Effects, Handlers, JobContext, JobError};
 
 /// What is known of a claimed job beside its payload.
@@ -61,13 +63,16 @@ pub(crate) struct Run {
     pub(crate) info: Arc<RunInfo>,
     pub(crate) payload: Value,
     pub(crate) checkpoint: Option<Value>,
-    /// The slot that the run takes; the engine frees it when the job is settled.
-    pub(crate) permit: Option<OwnedSemaphorePermit>,
+    pub(crate) claimed_at: Instant,
+    /// Its place in the worker; a suspect's child has none to give.
+    pub(crate) place: Option<Place>,
+    /// Its slot, once it has one.
+    pub(crate) slot: Option<Slot>,
 }
 
 impl Run {
     /// Joins a claim with what the ledger says of the job.
-    pub(crate) fn new(queue: QueueName, claimed: Claimed, begun: Begun, permit: Option<OwnedSemaphorePermit>) -> Self {
+    pub(crate) fn new(queue: QueueName, claimed: Claimed, begun: Begun, place: Option<Place>) -> Self {
         let envelope = claimed.envelope.ok().and_then(|envelope| envelope.payload);
         let used_up = u32::try_from(begun.attempt).unwrap_or(0);
         let info = RunInfo {
@@ -84,7 +89,8 @@ impl Run {
             switch: Switch::default(),
         };
         let payload = begun.payload.or(envelope).unwrap_or(Value::Null);
-        Self { info: Arc::new(info), payload, checkpoint: begun.checkpoint, permit }
+        let claimed_at = Instant::now();
+        Self { info: Arc::new(info), payload, checkpoint: begun.checkpoint, claimed_at, place, slot: None }
     }
 }
 

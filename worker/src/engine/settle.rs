@@ -3,7 +3,6 @@
 //! Each run is a task of its own, so that handlers run on all cores (apalis polls a worker's futures on one task).
 
 use std::{
-    fmt,
     future::Future,
     pin::Pin,
     sync::Arc,
@@ -12,8 +11,9 @@ use std::{
 };
 
 use apalis_core::{error::BoxDynError, task::Task};
-use futures_util::future::BoxFuture;
 use millrace_shared::{
+    batcher::{Batcher, Shape},
+    db::runs::Success,
     ids::OrgId,
     jobs::QueueName,
     queue::{GiveBack, Lease, MAX_BATCH, Queues},
@@ -23,8 +23,9 @@ use tower::{Layer, Service};
 use tracing::Instrument as _;
 
 use super::{
-    batcher::Batcher,
+    buffer::{Place, Slot},
     conclude::{Concluder, Conclusion, meta_after},
+    finish::{Finished, Finisher},
     isolate::Isolation,
     keeper::Keeper,
     run::{Outcome, Run, RunInfo, outcome_of},
@@ -34,53 +35,58 @@ use super::{
 const MAX_LOST: u32 = 10;
 
 /// A queue's way of ending runs in Redis, in batches.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Settler {
-    settles: Batcher<(Lease, OrgId), bool>,
-    give_backs: Batcher<GiveBack, bool>,
+    settles: Batcher<Held<(Lease, OrgId)>>,
+    give_backs: Batcher<Held<GiveBack>>,
 }
 
-impl fmt::Debug for Settler {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Settler")
-    }
-}
+/// Something to be told to Redis, with the job's place, which is free once that is done.
+type Held<T> = (T, Option<Place>);
+
+/// One batch at a time: Redis works on one at a time, too.
+const BATCH: Shape = Shape { size: MAX_BATCH, at_once: 1 };
 
 impl Settler {
     pub(crate) fn new(tracker: &TaskTracker, queues: &Queues, queue: QueueName, patience: &Patience) -> Self {
         let (settle, give_back) = ((queues.clone(), patience.clone()), (queues.clone(), patience.clone()));
-        let settles = Batcher::new(tracker, MAX_BATCH, move |batch: Vec<(Lease, OrgId)>| {
+        let settles = Batcher::new(tracker, BATCH, move |batch: Vec<Held<(Lease, OrgId)>>| {
             let (queues, patience) = settle.clone();
             async move {
-                let call = || -> BoxFuture<'_, _> { Box::pin(async { queues.settle(queue, &batch).await.map(drop) }) };
-                patience.persevere(batch.len(), call).await
+                let (leases, _places): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
+                patience.persevere(leases.len(), || queues.settle(queue, &leases)).await;
             }
         });
-        let give_backs = Batcher::new(tracker, MAX_BATCH, move |batch: Vec<GiveBack>| {
+        let give_backs = Batcher::new(tracker, BATCH, move |batch: Vec<Held<GiveBack>>| {
             let (queues, patience) = give_back.clone();
             async move {
-                let call =
-                    || -> BoxFuture<'_, _> { Box::pin(async { queues.give_back(queue, &batch).await.map(drop) }) };
-                patience.persevere(batch.len(), call).await
+                let (jobs, _places): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
+                patience.persevere(jobs.len(), || queues.give_back(queue, &jobs)).await;
             }
         });
         Self { settles, give_backs }
     }
 
-    /// Brings a conclusion to Redis.
-    pub(crate) async fn apply(&self, info: &RunInfo, conclusion: Conclusion) {
+    /// Brings a conclusion to Redis, some time soon.
+    pub(crate) fn apply(&self, info: &RunInfo, conclusion: Conclusion, place: Option<Place>) {
         let (lease, org) = (info.lease, info.org);
         match conclusion {
-            Conclusion::Forget => self.settles.run((lease, org)).await,
+            Conclusion::Forget => self.settles.send(((lease, org), place)),
             Conclusion::Later { delay_ms, attempt, snoozes } => {
                 let delay = Some(Duration::from_millis(delay_ms));
-                self.give_backs.run(GiveBack { lease, org, delay, meta: meta_after(info, attempt, snoozes) }).await
+                let meta = meta_after(info, attempt, snoozes);
+                self.give_backs.send((GiveBack { lease, org, delay, meta }, place));
             }
             Conclusion::HandBack => {
                 metrics::counter!("millrace_handed_back_total", "queue" => info.queue.as_str()).increment(1);
-                self.give_backs.run(GiveBack { lease, org, delay: None, meta: info.meta }).await
+                self.give_backs.send((GiveBack { lease, org, delay: None, meta: info.meta }, place));
             }
-        };
+        }
+    }
+
+    /// Gives back a job that was claimed and never started.
+    pub(crate) fn hand_back(&self, mut run: Run) {
+        self.apply(&run.info, Conclusion::HandBack, run.place.take());
     }
 }
 
@@ -94,19 +100,14 @@ pub(crate) struct Patience {
 }
 
 impl Patience {
-    /// Repeats a call until it works. Gives for each of its `count` jobs whether it did.
-    async fn persevere<'a>(
-        &self,
-        count: usize,
-        call: impl Fn() -> BoxFuture<'a, redis::RedisResult<()>> + Send,
-    ) -> Vec<bool> {
+    /// Repeats a call about `count` jobs until it works.
+    async fn persevere<T, Fut: Future<Output = redis::RedisResult<T>>>(&self, count: usize, call: impl Fn() -> Fut) {
         let start = Instant::now();
         let mut wait = Duration::from_millis(50);
-        loop {
-            let Err(error) = call().await else { return vec![true; count] };
+        while let Err(error) = call().await {
             if start.elapsed() + wait > self.longest || self.give_up.is_cancelled() {
                 tracing::warn!(error = %error, jobs = count, "jobs could not be settled; they come back and the ledger will know them");
-                return vec![false; count];
+                return;
             }
             self.give_up.run_until_cancelled(tokio::time::sleep(wait)).await;
             wait = (wait * 2).min(Duration::from_secs(1));
@@ -119,6 +120,7 @@ impl Patience {
 pub(crate) struct SettleLayer {
     pub(crate) keeper: Keeper,
     pub(crate) concluder: Concluder,
+    pub(crate) finisher: Finisher,
     pub(crate) settler: Settler,
     pub(crate) isolation: Arc<Isolation>,
     pub(crate) tracker: TaskTracker,
@@ -153,41 +155,54 @@ where
     }
 
     fn call(&mut self, mut task: Task<Run>) -> Self::Future {
-        let (info, permit) = (Arc::clone(&task.args.info), task.args.permit.take());
+        let info = Arc::clone(&task.args.info);
+        let hold = (task.args.slot.take(), task.args.place.take());
         let parts = self.parts.clone();
         let span = info.span();
         // A suspect's handler never runs in this process; its future is not even made.
         let handler = (info.meta.lost == 0).then(|| self.inner.call(task));
-        let run = async move {
-            parts.run(&info, handler).await;
-            drop(permit);
-        };
+        let run = async move { parts.run(info, handler, hold).await };
         let task = self.parts.tracker.spawn(run.instrument(span));
         Box::pin(async move { task.await.map_err(Into::into) })
     }
 }
 
 impl SettleLayer {
-    async fn run(&self, info: &RunInfo, handler: Option<impl Future<Output = Result<Outcome, BoxDynError>>>) {
+    async fn run(
+        &self,
+        info: Arc<RunInfo>,
+        handler: Option<impl Future<Output = Result<Outcome, BoxDynError>>>,
+        (slot, place): (Option<Slot>, Option<Place>),
+    ) {
         let kept = self.keeper.keep(info.queue, info.lease, info.switch.clone());
         let running = metrics::gauge!("millrace_running", "queue" => info.queue.as_str());
         running.increment(1.0);
         let start = Instant::now();
-        let conclusion = match handler {
-            Some(handler) => {
-                let outcome = outcome_of(handler.await);
-                self.concluder.conclude(info, outcome, start.elapsed()).await
-            }
+        let ended = match handler {
+            Some(handler) => Ok(outcome_of(handler.await)),
             None if info.meta.lost > MAX_LOST => {
                 let error = format!("its worker vanished {} times while it ran", info.meta.lost);
-                self.concluder.convict(info, error, start.elapsed()).await
+                Err(self.concluder.convict(&info, error, start.elapsed()).await)
             }
-            None => self.isolation.run(info, &self.concluder).await,
+            None => Err(self.isolation.run(&info, &self.concluder).await),
         };
-        metrics::histogram!("millrace_job_duration_seconds", "kind" => info.kind.clone())
-            .record(start.elapsed().as_secs_f64());
-        drop(kept);
-        self.settler.apply(info, conclusion).await;
+        let elapsed = start.elapsed();
+        metrics::histogram!("millrace_job_duration_seconds", "kind" => info.kind.clone()).record(elapsed.as_secs_f64());
         running.decrement(1.0);
+        let conclusion = match ended {
+            // A unique job's end hands its key on, which is a matter of its own.
+            Ok(Outcome::Done(mut effects, context)) if !info.is_unique => {
+                let success =
+                    Success { id: info.lease.id, attempt: info.attempt(), elapsed, result: effects.result.take() };
+                let settler = self.settler.clone();
+                self.finisher.finish(Finished { info, success, effects, context, kept, slot, place, settler });
+                return;
+            }
+            Ok(outcome) => self.concluder.conclude(&info, outcome, elapsed).await,
+            Err(conclusion) => conclusion,
+        };
+        drop(kept);
+        self.settler.apply(&info, conclusion, place);
+        drop(slot);
     }
 }

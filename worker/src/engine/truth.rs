@@ -1,0 +1,73 @@
+//! Whom the engine asks what is true.
+
+use millrace_shared::{
+    db::{queues as settings, runs},
+    ids::JobId,
+    jobs::QueueName,
+    queue::{Claimed, Settings},
+};
+use sqlx::{PgPool, Postgres, pool::PoolConnection};
+
+/// Where the truth is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Truth {
+    /// In the ledger.
+    Ledger,
+    /// Nowhere: what Redis says is taken for true, and ends are not written. Only for the benchmark of the queue alone.
+    RedisAlone,
+}
+
+/// The claimer's way to the truth, held during a claim.
+#[derive(Debug)]
+pub(crate) enum Source {
+    Ledger(PoolConnection<Postgres>),
+    RedisAlone,
+}
+
+impl Truth {
+    /// Reaches for it.
+    pub(crate) async fn source(self, pool: &PgPool) -> sqlx::Result<Source> {
+        match self {
+            Self::Ledger => pool.acquire().await.map(Source::Ledger),
+            Self::RedisAlone => Ok(Source::RedisAlone),
+        }
+    }
+}
+
+impl Source {
+    /// Asks which of the claimed jobs are still to be done.
+    pub(crate) async fn begin(&mut self, jobs: &[Claimed]) -> sqlx::Result<Vec<runs::Begun>> {
+        let Self::Ledger(connection) = self else { return Ok(jobs.iter().filter_map(from_envelope).collect()) };
+        let ids: Vec<JobId> = jobs.iter().map(|job| job.lease.id).collect();
+        let revision = |job: &Claimed| {
+            let envelope = job.envelope.as_ref().ok()?;
+            envelope.payload.is_some().then_some(envelope.revision)
+        };
+        let revisions: Vec<i32> = jobs.iter().map(|job| revision(job).unwrap_or(-1)).collect();
+        runs::begin(connection, &ids, &revisions).await
+    }
+
+    /// A queue's settings.
+    pub(crate) async fn settings(&mut self, queue: QueueName) -> sqlx::Result<Settings> {
+        match self {
+            Self::Ledger(connection) => settings::settings(connection, queue).await,
+            Self::RedisAlone => Ok(Settings::default()),
+        }
+    }
+}
+
+fn from_envelope(job: &Claimed) -> Option<runs::Begun> {
+    let envelope = job.envelope.as_ref().ok()?;
+    Some(runs::Begun {
+        id: job.lease.id,
+        org_id: job.org,
+        kind: envelope.kind.clone(),
+        attempt: 0,
+        max_attempts: i32::from(envelope.max_attempts),
+        timeout_ms: i64::try_from(envelope.timeout.as_millis()).unwrap_or(i64::MAX),
+        trace_context: envelope.trace_context.clone(),
+        checkpoint: None,
+        payload: None,
+        is_unique: false,
+    })
+}
