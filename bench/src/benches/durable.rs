@@ -10,7 +10,7 @@ use bytes::Bytes;
 use millrace_shared::{
     ids::OrgId,
     intake,
-    jobs::{JobRequest, KindSet, Kinds},
+    jobs::{JobRequest, KindSet, Kinds, NewJob},
     queue::Queues,
 };
 use serde_json::{Value, json};
@@ -76,10 +76,11 @@ async fn accept_here(pool: &PgPool, queues: &Queues, count: usize, batch: usize)
             for _ in 0..(count / batch).div_ceil(CALLERS) {
                 let place = |_| String::new();
                 let jobs = intake::check(&kinds, requests.clone(), TRACE, place).ok().context("a probe is refused")?;
+                let jobs: Vec<(OrgId, &NewJob)> = jobs.iter().map(|job| (org, job)).collect();
                 let mut transaction = pool.begin().await?;
-                let accepted = intake::accept(&mut transaction, org, &jobs, place).await?;
+                let rows = intake::accept_plain(&mut transaction, &jobs).await?;
                 transaction.commit().await?;
-                intake::publish(&queues, &accepted).await;
+                intake::publish_rows(&queues, &rows).await;
             }
             anyhow::Ok(())
         });
