@@ -39,6 +39,15 @@ impl Cpu {
         }
     }
 
+    /// Adds what a job cost the worker, and all servers together.
+    pub(crate) fn report_worker_and_server(&self, report: &mut Report, params: &Params, jobs: usize) {
+        let servers = self.redis.unwrap_or(0) + self.postgres.unwrap_or(0);
+        for (name, used) in [("cpu_worker_us_per_job", self.worker.unwrap_or(0)), ("cpu_server_us_per_job", servers)] {
+            #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+            report.add(name, params, used as f64 / jobs as f64, "us");
+        }
+    }
+
     /// Adds what a job cost each part.
     pub(crate) fn report(&self, report: &mut Report, params: &Params, jobs: usize) {
         for (name, used) in [

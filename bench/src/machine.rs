@@ -17,8 +17,7 @@ use crate::{
 };
 
 /// How often the fixed piece of work is done, and the disk asked to keep a page.
-const SPINS: usize = 40;
-const SYNCS: usize = 40;
+pub(crate) const SAMPLES: usize = 40;
 
 /// Prints what this machine is.
 pub(crate) fn describe(report: &mut Report) {
@@ -36,11 +35,11 @@ pub(crate) fn describe(report: &mut Report) {
 
 /// Prints how much this machine does for others just now: how long a fixed piece of work takes and how much that varies, how long the
 /// disk takes to keep a page, the load, and the share of time that the hypervisor gave to others.
-pub(crate) fn noise(report: &mut Report, when: &'static str, dir: &Path) -> Result<()> {
+pub(crate) fn noise(report: &mut Report, when: &'static str, (dir, count): (&Path, usize)) -> Result<()> {
     let params = Params::default().with("when", when);
     let before = cpu_ticks();
-    let spins: Vec<f64> = (0..SPINS).map(|_| spin_ms()).collect();
-    let mut syncs = sync_samples(dir).context("the disk's latency cannot be measured")?;
+    let spins: Vec<f64> = (0..count).map(|_| spin_ms()).collect();
+    let mut syncs = sync_samples(dir, count).context("the disk's latency cannot be measured")?;
     let after = cpu_ticks();
     let fastest = spins.iter().copied().fold(f64::MAX, f64::min);
     report.add("spin", &params, median(&spins), "ms");
@@ -82,11 +81,11 @@ fn spin_ms() -> f64 {
     start.elapsed().as_secs_f64() * 1e3
 }
 
-fn sync_samples(dir: &Path) -> Result<Samples> {
+fn sync_samples(dir: &Path, count: usize) -> Result<Samples> {
     let mut file = File::create(dir.join("noise"))?;
     let page = [0x5a_u8; 8192];
     let mut samples = Samples::default();
-    for _ in 0..SYNCS {
+    for _ in 0..count {
         let start = Instant::now();
         file.seek(SeekFrom::Start(0))?;
         file.write_all(&page)?;

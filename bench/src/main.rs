@@ -21,7 +21,7 @@ mod worker;
 use std::{process::ExitCode, time::Duration};
 
 use anyhow::{Context, Result};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser};
 use millrace_harness::RunDir;
 
 use crate::{
@@ -33,32 +33,42 @@ use crate::{
 #[derive(Parser)]
 #[command(name = "cargo xtask bench", bin_name = "cargo xtask bench", about = "Measure Millrace on this machine")]
 struct Cli {
-    #[command(subcommand)]
-    command: Command,
+    /// What to measure, in this order
+    #[arg(value_enum, required = true)]
+    benches: Vec<Bench>,
     /// Print one JSON object per line instead of tables
-    #[arg(long, global = true)]
+    #[arg(long)]
     json: bool,
     #[command(flatten)]
     options: Options,
+}
+
+/// The worker processes that measurements need, which nobody starts by hand.
+#[derive(Parser)]
+enum Worker {
+    #[command(name = worker::QUEUE_ALONE)]
+    QueueAlone(WorkerArgs),
+    #[command(name = worker::WHOLE)]
+    Whole(WorkerArgs),
 }
 
 /// How much is measured, and with which settings.
 #[derive(Args, Clone, Debug)]
 struct Options {
     /// Multiplies all counts and durations; 0.01 shows quickly that everything works
-    #[arg(long, global = true, value_name = "FACTOR", default_value_t = 1.0)]
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
     scale: f64,
     /// How often rates are measured; the median is told
-    #[arg(long, global = true, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
     /// How many jobs a worker runs at once
-    #[arg(long, global = true, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=4096))]
     slots: u32,
     /// How long `memory` keeps up each load, in minutes
-    #[arg(long, global = true, value_name = "N", default_value_t = 10.0)]
+    #[arg(long, value_name = "N", default_value_t = 10.0)]
     minutes: f64,
     /// A setting for API and workers, such as MILLRACE_DATABASE_CONNECTIONS=20
-    #[arg(long = "set", global = true, value_name = "NAME=VALUE", value_parser = assignment)]
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = assignment)]
     env: Vec<(String, String)>,
 }
 
@@ -80,64 +90,41 @@ impl Options {
     }
 }
 
-#[derive(Subcommand)]
-enum Command {
-    /// The engine and Redis alone: enqueue and drain
-    Queue,
-    /// Through the ledger: accepted in Postgres, done in Postgres
-    Durable,
-    /// Submissions by HTTP: requests, jobs and latencies at 1, 64 and 1,000 connections
-    Http,
-    /// From a submission to the start of its handler, on an idle system
-    Latency,
-    /// How long small organisations wait beside one that floods the queue
-    Fairness,
-    /// Of a job in Redis and in the ledger, and of API and worker under load
-    Memory,
-    /// Drains with longer backlogs, more organisations, more workers, and a full ledger
-    Scale,
-    /// All of them
-    All,
-    #[command(name = worker::QUEUE_ALONE, hide = true)]
-    QueueWorker(WorkerArgs),
-    #[command(name = worker::WHOLE, hide = true)]
-    Worker(WorkerArgs),
-}
-
 #[tokio::main]
 async fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let done = match cli.command {
-        Command::QueueWorker(arguments) => worker::run(arguments, Engine::QueueAlone).await,
-        Command::Worker(arguments) => worker::run(arguments, Engine::Whole).await,
-        Command::Queue => measure(&[Bench::Queue], &cli.options, cli.json).await,
-        Command::Durable => measure(&[Bench::Durable], &cli.options, cli.json).await,
-        Command::Http => measure(&[Bench::Http], &cli.options, cli.json).await,
-        Command::Latency => measure(&[Bench::Latency], &cli.options, cli.json).await,
-        Command::Fairness => measure(&[Bench::Fairness], &cli.options, cli.json).await,
-        Command::Memory => measure(&[Bench::Memory], &cli.options, cli.json).await,
-        Command::Scale => measure(&[Bench::Scale], &cli.options, cli.json).await,
-        Command::All => measure(Bench::ALL, &cli.options, cli.json).await,
+    let is_worker =
+        std::env::args().nth(1).is_some_and(|word| [worker::QUEUE_ALONE, worker::WHOLE].contains(&word.as_str()));
+    let done = if is_worker {
+        match Worker::parse() {
+            Worker::QueueAlone(arguments) => worker::run(arguments, Engine::QueueAlone).await,
+            Worker::Whole(arguments) => worker::run(arguments, Engine::Whole).await,
+        }
+    } else {
+        measure(&Cli::parse()).await
     };
-    done.unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
-        ExitCode::FAILURE
-    })
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
-async fn measure(benches: &[Bench], options: &Options, json: bool) -> Result<ExitCode> {
+async fn measure(cli: &Cli) -> Result<()> {
     let run = RunDir::create()?;
-    let mut report = Report::new(json);
+    let samples = cli.options.count(machine::SAMPLES, 4);
+    let mut report = Report::new(cli.json);
     report.begin("machine");
     machine::describe(&mut report);
-    machine::noise(&mut report, "before", run.path())?;
-    for bench in benches {
+    machine::noise(&mut report, "before", (run.path(), samples))?;
+    let all = cli.benches.contains(&Bench::All);
+    for bench in if all { Bench::EACH } else { &cli.benches } {
         report.begin(bench.name());
-        Box::pin(bench.run(options, &mut report)).await.with_context(|| format!("{} failed", bench.name()))?;
+        Box::pin(bench.run(&cli.options, &mut report)).await.with_context(|| format!("{} failed", bench.name()))?;
     }
     report.begin("machine");
-    machine::noise(&mut report, "after", run.path())?;
-    Ok(ExitCode::SUCCESS)
+    machine::noise(&mut report, "after", (run.path(), samples))
 }
 
 fn assignment(text: &str) -> Result<(String, String), String> {

@@ -119,12 +119,15 @@ fn line(bench: &str, metric: &Metric) -> Value {
     json!({ "bench": bench, "metric": metric.name, "params": params, "value": median(&metric.values), "unit": metric.unit })
 }
 
+/// The setting that is too long for a column: it is told below the table.
+const NOTE: &str = "settings";
+
 /// A row for each combination of settings, a column for each setting and each metric.
 fn table(metrics: &[Metric]) -> String {
     let (mut settings, mut names, mut rows) = (Vec::new(), Vec::new(), Vec::<&Params>::new());
     for metric in metrics {
         for (setting, _) in &metric.params.0 {
-            if !settings.contains(setting) {
+            if *setting != NOTE && !settings.contains(setting) {
                 settings.push(*setting);
             }
         }
@@ -139,17 +142,23 @@ fn table(metrics: &[Metric]) -> String {
     table.load_style(NOTHING).force_no_tty();
     let headings = settings.iter().map(ToString::to_string);
     table.set_header(headings.chain(names.iter().map(|(name, unit)| format!("{name}\n{unit}"))));
-    for params in rows {
-        let setting = |name: &&str| params.0.iter().find(|(own, _)| own == name).map(|(_, value)| plain(value));
+    let setting =
+        |params: &Params, name: &str| params.0.iter().find(|(own, _)| *own == name).map(|(_, value)| plain(value));
+    for params in &rows {
         let measured = |(name, _): &(&str, &str)| {
-            metrics.iter().find(|metric| metric.name == *name && metric.params == *params).map(cell)
+            metrics.iter().find(|metric| metric.name == *name && metric.params == **params).map(cell)
         };
-        let cells = settings.iter().map(setting).chain(names.iter().map(measured));
+        let cells = settings.iter().map(|name| setting(params, name)).chain(names.iter().map(measured));
         table.add_row(cells.map(|text| Cell::new(text.unwrap_or_default()).set_alignment(CellAlignment::Right)));
     }
     let mut text = String::new();
     for line in table.trim_fmt().lines() {
         let _ = writeln!(text, "  {line}");
+    }
+    for params in rows {
+        if let (Some((_, row)), Some(note)) = (params.0.first(), setting(params, NOTE)) {
+            let _ = writeln!(text, "  {}: {note}", plain(row));
+        }
     }
     text
 }

@@ -1,7 +1,7 @@
 //! The worker processes of the benchmarks: the real engine with the real handlers, for what the worker's own program does not do, which is
 //! to work without a ledger and to note when handlers start.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -33,7 +33,7 @@ pub(crate) enum Engine {
 }
 
 /// Works until a signal tells it to go. Its settings are those of `millrace-worker`.
-pub(crate) async fn run(arguments: WorkerArgs, engine: Engine) -> Result<ExitCode> {
+pub(crate) async fn run(arguments: WorkerArgs, engine: Engine) -> Result<()> {
     let config = WorkerConfig::load(&Source::from_process())?;
     match &arguments.starts {
         None => telemetry::init_logs(&config.common.log)?,
@@ -54,5 +54,5 @@ pub(crate) async fn run(arguments: WorkerArgs, engine: Engine) -> Result<ExitCod
         Engine::QueueAlone => millrace_worker::serve_without_ledger(config).await?,
         Engine::Whole => millrace_worker::serve(config).await?,
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }

@@ -64,7 +64,7 @@ async fn accept(options: &Options, report: &mut Report) -> Result<()> {
 }
 
 /// As the API does it, in this process.
-async fn accept_here(pool: &PgPool, queues: &Queues, count: usize, batch: usize) -> Result<Duration> {
+pub(super) async fn accept_here(pool: &PgPool, queues: &Queues, count: usize, batch: usize) -> Result<Duration> {
     let kinds = Arc::new(Kinds::new(KindSet::WorkAndProbe));
     let org = OrgId::new();
     let requests = vec![JobRequest::new("probe", payload()); batch];

@@ -1,6 +1,6 @@
 //! `latency`: on an idle system a job every 20 ms; from its submission to the start of its handler.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
@@ -33,23 +33,27 @@ pub(crate) async fn run(options: &Options, report: &mut Report) -> Result<()> {
         let notes = site.dir().join("starts");
         site.start_workers(1, Some(&notes)).await?;
         let before = site.cpu();
-        let submitted = submit(&site, FIRST + count).await?;
-        let ids: Vec<JobId> = submitted.iter().map(|(id, _)| *id).collect();
-        let starts = starts::read(&notes, &ids, PATIENCE).await?;
+        let mut waits = measure(&site, &notes, count).await?;
         let cpu = site.cpu().since(&before);
         site.stop().await?;
 
-        let counted = &submitted[FIRST..];
-        let mut waits: Samples = counted.iter().map(|(id, at)| starts[id].saturating_sub(*at)).collect();
         let params = Params::default()
             .with("form", form.as_str())
             .with("every_ms", u64::try_from(EVERY.as_millis())?)
             .with("jobs", waits.len());
         report.percentiles(["pickup_p50", "pickup_p95", "pickup_p99"], &params, &mut waits);
-        cpu.report(report, &params, submitted.len());
+        cpu.report(report, &params, FIRST + count);
     }
     report.flush("Pickup: submission → handler start on an idle system (push → start; POST → start)");
     Ok(())
+}
+
+/// How long jobs wait for their handlers to start.
+pub(super) async fn measure(site: &Site, notes: &Path, count: usize) -> Result<Samples> {
+    let submitted = submit(site, FIRST + count).await?;
+    let ids: Vec<JobId> = submitted.iter().map(|(id, _)| *id).collect();
+    let starts = starts::read(notes, &ids, PATIENCE).await?;
+    Ok(submitted[FIRST..].iter().map(|(id, at)| starts[id].saturating_sub(*at)).collect())
 }
 
 /// Submits jobs at a steady pace; gives when each was about to be.

@@ -45,7 +45,7 @@ async fn enqueue(options: &Options, report: &mut Report) -> Result<()> {
 }
 
 /// Has callers push `count` jobs in batches, each its share one batch after another.
-async fn push(queues: &Queues, count: usize, callers: usize, batch: usize) -> Result<Duration> {
+pub(super) async fn push(queues: &Queues, count: usize, callers: usize, batch: usize) -> Result<Duration> {
     let all: Vec<QueueJob> = jobs(count, 1).collect();
     let shares: Vec<Vec<QueueJob>> = all.chunks(count.div_ceil(callers)).map(<[_]>::to_vec).collect();
     drop(all);
