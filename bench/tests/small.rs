@@ -20,7 +20,7 @@ const METRICS: [(&str, &str); 7] = [
     ),
     (
         "durable",
-        "enqueue_bulk drain cpu_worker_us_per_job cpu_api_us_per_job cpu_redis_us_per_job cpu_postgres_us_per_job \
+        "enqueue_bulk drain shared_buffers cpu_worker_us_per_job cpu_api_us_per_job cpu_redis_us_per_job cpu_postgres_us_per_job \
          cpu_client_us_per_job",
     ),
     (
