@@ -5,12 +5,16 @@ mod audit;
 mod ledger;
 mod line;
 mod load;
+mod metrics;
 mod redis_view;
+mod slots;
 mod until;
 
-pub use audit::{Audit, audit};
+pub use audit::{Audit, audit, audit_within, forgotten};
 pub use ledger::{JobFacts, Ledger};
 pub use line::{Line, short_lease};
 pub use load::{Submitted, Traffic, effect_probe, ids_of, probe, submit, submit_all};
+pub use metrics::metric;
 pub use redis_view::RedisView;
+pub use slots::all_slots_are_free;
 pub use until::{PATIENCE, until};
