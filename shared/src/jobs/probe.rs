@@ -9,7 +9,8 @@ use super::{Backoff, JobPayload, Policy, QUEUES, QueueName};
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Probe {
-    /// How long it works, in milliseconds.
+    /// How long it works, in milliseconds. From one second on it does so in about ten steps, each of which it keeps as a checkpoint: a run
+    /// goes on where the last one was cut off, and `steps` in the result tells how many each of them did.
     #[schemars(range(min = 0, max = 3_600_000))]
     pub sleep_ms: u64,
     /// How many attempts fail (and are retried) before the outcome counts.

@@ -7,6 +7,7 @@ use millrace_shared::{
     db::runs,
     jobs::{Probe, ProbeOutcome},
 };
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sqlx::PgConnection;
 
@@ -38,7 +39,7 @@ impl Handler for ProbeHandler {
             let after = Duration::from_millis(probe.snooze_ms);
             return Err(JobError::Snooze { after, source: "put off as told".into() });
         }
-        let resumed_ms = sleep(job, probe.sleep_ms).await?;
+        let slept = sleep(job, probe.sleep_ms).await?;
         if job.attempt <= probe.fail_attempts {
             return Err(JobError::retry(
                 "probe",
@@ -56,7 +57,8 @@ impl Handler for ProbeHandler {
         let mut effects = Effects {
             result: Some(json!({
                 "attempt": job.attempt,
-                "resumed_at_ms": resumed_ms,
+                "resumed_at_ms": slept.resumed_at_ms,
+                "steps": slept.steps,
                 "remaining_ms": u64::try_from(job.remaining().as_millis()).unwrap_or(u64::MAX),
                 "data": "x".repeat(probe.bytes as usize),
             })),
@@ -69,21 +71,35 @@ impl Handler for ProbeHandler {
     }
 }
 
-/// Sleeps, going on from the last checkpoint. Gives where it went on from.
-async fn sleep(job: &JobContext, total_ms: u64) -> Result<u64, JobError> {
+/// What a probe keeps of its sleep for its next run.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Slept {
+    ms: u64,
+    /// How many steps each run that did any has done.
+    steps: Vec<u64>,
+    #[serde(skip)]
+    resumed_at_ms: u64,
+}
+
+/// Sleeps, going on from the last checkpoint.
+async fn sleep(job: &JobContext, total_ms: u64) -> Result<Slept, JobError> {
     if total_ms < SHORTEST_STEPPED_MS {
         tokio::time::sleep(Duration::from_millis(total_ms)).await;
-        return Ok(0);
+        return Ok(Slept::default());
     }
-    let resumed_ms = job.saved::<u64>().unwrap_or(0).min(total_ms);
-    let mut slept_ms = resumed_ms;
-    while slept_ms < total_ms {
-        let step_ms = (total_ms / STEPS).clamp(1, total_ms - slept_ms);
+    let mut slept = job.saved::<Slept>().unwrap_or_default();
+    slept.resumed_at_ms = slept.ms;
+    slept.steps.push(0);
+    while slept.ms < total_ms {
+        let step_ms = (total_ms / STEPS).clamp(1, total_ms - slept.ms);
         tokio::time::sleep(Duration::from_millis(step_ms)).await;
-        slept_ms += step_ms;
-        job.checkpoint(json!(slept_ms)).await?;
-        let percent = u8::try_from(slept_ms * 100 / total_ms).unwrap_or(100);
-        job.progress(percent, &format!("slept {slept_ms} of {total_ms} ms")).await;
+        slept.ms += step_ms;
+        if let Some(steps) = slept.steps.last_mut() {
+            *steps += 1;
+        }
+        job.checkpoint(json!(slept)).await?;
+        let percent = u8::try_from(slept.ms * 100 / total_ms).unwrap_or(100);
+        job.progress(percent, &format!("slept {} of {total_ms} ms", slept.ms)).await;
     }
-    Ok(resumed_ms)
+    Ok(slept)
 }
