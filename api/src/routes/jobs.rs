@@ -139,6 +139,8 @@ impl Submission<'_> {
             idempotency::answer(&mut transaction, self.org, key.as_ref(), &body).await?;
         }
         transaction.commit().await?;
+        #[cfg(feature = "failpoints")]
+        crate::failpoint::reach("committed");
         intake::publish(state.queues(), &taken).await;
         count(&taken);
         let id = match self.shape {

@@ -48,6 +48,10 @@ pub enum ProbeOutcome {
     Hang,
     /// The whole process aborts.
     Exit,
+    /// The whole process dies of a call that calls itself for ever.
+    StackOverflow,
+    /// The whole process dies of taking all memory that it gets: up to its limit, or a gibibyte.
+    OutOfMemory,
 }
 
 impl JobPayload for Probe {

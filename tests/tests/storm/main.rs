@@ -7,7 +7,9 @@
 #![expect(clippy::print_stdout, reason = "a storm tells what it did")]
 
 mod deploys;
+mod failpoints;
 mod kills;
+mod poison;
 mod postgres;
 mod redis;
 

@@ -1,6 +1,6 @@
 //! `probe`: does what it is told.
 
-use std::time::Duration;
+use std::{hint::black_box, time::Duration};
 
 use async_trait::async_trait;
 use millrace_shared::{
@@ -17,6 +17,10 @@ use crate::handler::{Effects, Handler, JobContext, JobError, Write};
 const STEPS: u64 = 10;
 /// Shorter sleeps are not worth a checkpoint.
 const SHORTEST_STEPPED_MS: u64 = 1_000;
+
+/// How much memory is taken at a time, and how much at most where nothing limits it.
+const MEMORY_PIECE_BYTES: usize = 16 << 20;
+const MOST_MEMORY_BYTES: usize = 1 << 30;
 
 #[derive(Debug)]
 pub(crate) struct ProbeHandler;
@@ -53,6 +57,8 @@ impl Handler for ProbeHandler {
             ProbeOutcome::Panic => panic!("panicked as told"),
             ProbeOutcome::Hang => std::future::pending::<()>().await,
             ProbeOutcome::Exit => std::process::abort(),
+            ProbeOutcome::StackOverflow => drop(black_box(overflow(1))),
+            ProbeOutcome::OutOfMemory => exhaust_memory(),
         }
         let mut effects = Effects {
             result: Some(json!({
@@ -102,4 +108,19 @@ async fn sleep(job: &JobContext, total_ms: u64) -> Result<Slept, JobError> {
         job.progress(percent, &format!("slept {} of {total_ms} ms", slept.ms)).await;
     }
     Ok(slept)
+}
+
+/// Calls itself until the stack is used up. What stays on the stack is read after the inner call, so that no loop can be made of it.
+fn overflow(depth: u64) -> u64 {
+    let frame = black_box([depth; 64]);
+    if depth == 0 { 0 } else { overflow(black_box(depth + 1)) + frame[1] }
+}
+
+/// Takes memory until there is none, which aborts the process. Where nothing limits it, the last piece is larger than any machine.
+fn exhaust_memory() {
+    let mut taken = Vec::new();
+    while taken.len() < MOST_MEMORY_BYTES / MEMORY_PIECE_BYTES {
+        taken.push(black_box(vec![1_u8; MEMORY_PIECE_BYTES]));
+    }
+    taken.push(black_box(Vec::with_capacity(1 << 62)));
 }
