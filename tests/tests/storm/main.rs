@@ -9,6 +9,7 @@
 mod deploys;
 mod failpoints;
 mod kills;
+mod memory;
 mod poison;
 mod postgres;
 mod redis;
