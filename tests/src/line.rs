@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use millrace_harness::{Client, Stack, StackBuilder};
+use millrace_harness::{Client, Service, Stack, StackBuilder};
 use serde_json::Value;
 
 use crate::{Ledger, RedisView};
@@ -35,6 +35,11 @@ impl Line {
     #[must_use]
     pub fn client(&self) -> &Client {
         self.stack.client()
+    }
+
+    /// The workers that have not ended.
+    pub fn live_workers(&self) -> impl Iterator<Item = &Service> {
+        self.stack.workers.iter().filter(|worker| worker.process().status().is_none())
     }
 
     /// Reads a job.

@@ -9,7 +9,8 @@ use super::{Backoff, JobPayload, Policy, QUEUES, QueueName};
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Probe {
-    /// How long it works, in milliseconds.
+    /// How long it works, in milliseconds. From one second on it does so in about ten steps, each of which it keeps as a checkpoint: a run
+    /// goes on where the last one was cut off, and `steps` in the result tells how many each of them did.
     #[schemars(range(min = 0, max = 3_600_000))]
     pub sleep_ms: u64,
     /// How many attempts fail (and are retried) before the outcome counts.
@@ -47,6 +48,10 @@ pub enum ProbeOutcome {
     Hang,
     /// The whole process aborts.
     Exit,
+    /// The whole process dies of a call that calls itself for ever.
+    StackOverflow,
+    /// The whole process dies of taking all memory that it gets: up to its limit, or a gibibyte.
+    OutOfMemory,
 }
 
 impl JobPayload for Probe {

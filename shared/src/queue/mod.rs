@@ -27,11 +27,13 @@
 mod client;
 mod envelope;
 mod live;
+mod refusal;
 mod scripts;
 
 pub use client::{Claim, ClaimStatus, Claimed, ConnectError, Extension, GiveBack, GivenBack, Lease, QueueJob, Queues};
 pub use envelope::{Envelope, EnvelopeError, INLINE_PAYLOAD_BYTES};
 pub use live::{Live, LiveState, QueueStats, Settings};
+pub use refusal::why;
 
 use std::fmt;
 

@@ -10,6 +10,7 @@ mod cancel;
 mod fairness;
 mod leases;
 mod limits;
+mod memory;
 mod model;
 mod push;
 mod view;

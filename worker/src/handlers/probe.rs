@@ -1,12 +1,13 @@
 //! `probe`: does what it is told.
 
-use std::time::Duration;
+use std::{hint::black_box, time::Duration};
 
 use async_trait::async_trait;
 use millrace_shared::{
     db::runs,
     jobs::{Probe, ProbeOutcome},
 };
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sqlx::PgConnection;
 
@@ -16,6 +17,10 @@ use crate::handler::{Effects, Handler, JobContext, JobError, Write};
 const STEPS: u64 = 10;
 /// Shorter sleeps are not worth a checkpoint.
 const SHORTEST_STEPPED_MS: u64 = 1_000;
+
+/// How much memory is taken at a time, and how much at most where nothing limits it.
+const MEMORY_PIECE_BYTES: usize = 16 << 20;
+const MOST_MEMORY_BYTES: usize = 1 << 30;
 
 #[derive(Debug)]
 pub(crate) struct ProbeHandler;
@@ -38,7 +43,7 @@ impl Handler for ProbeHandler {
             let after = Duration::from_millis(probe.snooze_ms);
             return Err(JobError::Snooze { after, source: "put off as told".into() });
         }
-        let resumed_ms = sleep(job, probe.sleep_ms).await?;
+        let slept = sleep(job, probe.sleep_ms).await?;
         if job.attempt <= probe.fail_attempts {
             return Err(JobError::retry(
                 "probe",
@@ -52,11 +57,14 @@ impl Handler for ProbeHandler {
             ProbeOutcome::Panic => panic!("panicked as told"),
             ProbeOutcome::Hang => std::future::pending::<()>().await,
             ProbeOutcome::Exit => std::process::abort(),
+            ProbeOutcome::StackOverflow => drop(black_box(overflow(1))),
+            ProbeOutcome::OutOfMemory => exhaust_memory(),
         }
         let mut effects = Effects {
             result: Some(json!({
                 "attempt": job.attempt,
-                "resumed_at_ms": resumed_ms,
+                "resumed_at_ms": slept.resumed_at_ms,
+                "steps": slept.steps,
                 "remaining_ms": u64::try_from(job.remaining().as_millis()).unwrap_or(u64::MAX),
                 "data": "x".repeat(probe.bytes as usize),
             })),
@@ -69,21 +77,50 @@ impl Handler for ProbeHandler {
     }
 }
 
-/// Sleeps, going on from the last checkpoint. Gives where it went on from.
-async fn sleep(job: &JobContext, total_ms: u64) -> Result<u64, JobError> {
+/// What a probe keeps of its sleep for its next run.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Slept {
+    ms: u64,
+    /// How many steps each run that did any has done.
+    steps: Vec<u64>,
+    #[serde(skip)]
+    resumed_at_ms: u64,
+}
+
+/// Sleeps, going on from the last checkpoint.
+async fn sleep(job: &JobContext, total_ms: u64) -> Result<Slept, JobError> {
     if total_ms < SHORTEST_STEPPED_MS {
         tokio::time::sleep(Duration::from_millis(total_ms)).await;
-        return Ok(0);
+        return Ok(Slept::default());
     }
-    let resumed_ms = job.saved::<u64>().unwrap_or(0).min(total_ms);
-    let mut slept_ms = resumed_ms;
-    while slept_ms < total_ms {
-        let step_ms = (total_ms / STEPS).clamp(1, total_ms - slept_ms);
+    let mut slept = job.saved::<Slept>().unwrap_or_default();
+    slept.resumed_at_ms = slept.ms;
+    slept.steps.push(0);
+    while slept.ms < total_ms {
+        let step_ms = (total_ms / STEPS).clamp(1, total_ms - slept.ms);
         tokio::time::sleep(Duration::from_millis(step_ms)).await;
-        slept_ms += step_ms;
-        job.checkpoint(json!(slept_ms)).await?;
-        let percent = u8::try_from(slept_ms * 100 / total_ms).unwrap_or(100);
-        job.progress(percent, &format!("slept {slept_ms} of {total_ms} ms")).await;
+        slept.ms += step_ms;
+        if let Some(steps) = slept.steps.last_mut() {
+            *steps += 1;
+        }
+        job.checkpoint(json!(slept)).await?;
+        let percent = u8::try_from(slept.ms * 100 / total_ms).unwrap_or(100);
+        job.progress(percent, &format!("slept {} of {total_ms} ms", slept.ms)).await;
     }
-    Ok(resumed_ms)
+    Ok(slept)
+}
+
+/// Calls itself until the stack is used up. What stays on the stack is read after the inner call, so that no loop can be made of it.
+fn overflow(depth: u64) -> u64 {
+    let frame = black_box([depth; 64]);
+    if depth == 0 { 0 } else { overflow(black_box(depth + 1)) + frame[1] }
+}
+
+/// Takes memory until there is none, which aborts the process. Where nothing limits it, the last piece is larger than any machine.
+fn exhaust_memory() {
+    let mut taken = Vec::new();
+    while taken.len() < MOST_MEMORY_BYTES / MEMORY_PIECE_BYTES {
+        taken.push(black_box(vec![1_u8; MEMORY_PIECE_BYTES]));
+    }
+    taken.push(black_box(Vec::with_capacity(1 << 62)));
 }

@@ -2,6 +2,7 @@
 -- Returns {status, now in ms, next event in ms or 0, (id, envelope, meta, lease token) per job}. Whenever there are fewer jobs than
 -- asked for, the queue is marked so that the next change wakes the caller, and the next event says when to ask without being woken.
 -- status: 0 served, 1 paused, 2 the queue's settings are lost (nothing is served until they are restored), 3 at the queue's limit.
+even_without_memory()
 local asked, lease, worker, batch = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
 local want = asked
 

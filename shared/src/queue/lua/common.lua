@@ -7,6 +7,10 @@ local now = math.floor(now_us / 1000)
 
 local function int(number) return string.format('%d', number) end
 
+-- At its memory limit Redis refuses what may take memory, unless the script has written something that may not. Scripts that claim, end or
+-- hold up jobs begin with that: they are how memory becomes free again. (`flags=allow-oom` says the same, but not to Redis 6.2.)
+local function even_without_memory() call('HDEL', P .. 'ctl', '') end
+
 -- An envelope starts with its version, its priority and its organisation; the rest is not the scripts' business.
 local function lane_of(envelope) return string.sub(envelope, 2, 18) end
 local function prio_of(lane) return string.sub(lane, 1, 1) end

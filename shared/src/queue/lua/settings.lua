@@ -2,6 +2,7 @@
 -- parked organisations of a priority to bring back. The ledger's settings of this queue, brought to Redis.
 -- The epoch is kept where there is one: it marks the data as whole, and its loss tells that Redis lost its data.
 -- Returns how many parked organisations are left to bring back by another call.
+even_without_memory()
 local function set(field, value)
   if value == '' then call('HDEL', P .. 'ctl', field) else call('HSET', P .. 'ctl', field, value) end
 end
