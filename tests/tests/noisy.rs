@@ -16,6 +16,27 @@ async fn set_limits(line: &Line, limits: &Value) -> Result<()> {
     line.client().send(put).await?.expect(200).map(drop)
 }
 
+async fn set_own_limits(line: &Line, org: &str, limits: &Value) -> Result<()> {
+    let put = line.client().request(Method::PUT, &format!("/v1/organisations/{org}/limits")).json(limits);
+    line.client().send(put).await?.expect(200).map(drop)
+}
+
+/// How many jobs of one organisation ran at once at most.
+async fn most_at_once_of(line: &Line, org: Uuid) -> Result<i64> {
+    let sql = "WITH steps AS ( \
+                 SELECT started_at AS at, 1 AS step FROM jobs WHERE org_id = $1 \
+                 UNION ALL SELECT finished_at, -1 FROM jobs WHERE org_id = $1) \
+               SELECT max(running) FROM (SELECT sum(step) OVER (ORDER BY at, step \
+                 ROWS UNBOUNDED PRECEDING) AS running FROM steps) AS lines";
+    Ok(sqlx::query_scalar(sql).bind(org).fetch_one(line.ledger.pool()).await?)
+}
+
+/// Whose job this is.
+async fn org_of(line: &Line, id: &str) -> Result<Uuid> {
+    let sql = "SELECT org_id FROM jobs WHERE id = $1";
+    Ok(sqlx::query_scalar(sql).bind(id.parse::<Uuid>()?).fetch_one(line.ledger.pool()).await?)
+}
+
 /// How many jobs ran at once at most, by what the ledger says of their begins and ends; of each organisation if told so.
 async fn most_at_once(line: &Line, by_org: bool) -> Result<i64> {
     let sql = "WITH steps AS ( \
@@ -100,6 +121,42 @@ async fn limits_hold_exactly_over_two_workers() -> Result<()> {
     audit.all_succeeded_at_once()?;
     let workers: std::collections::HashSet<_> = audit.jobs.values().map(|job| job.worker.clone()).collect();
     assert_eq!(workers.len(), 2, "both took part");
+    line.stack.drain().await
+}
+
+#[tokio::test]
+async fn limits_of_its_own_hold_exactly_over_two_workers_and_outlive_a_flush() -> Result<()> {
+    let line = Line::start(Stack::builder().workers(2).worker_env("MILLRACE_QUEUES", "probe=16")).await?;
+    set_limits(&line, &json!({ "org_concurrency": 2 })).await?;
+    let own = line.stack.org().to_owned();
+    set_own_limits(&line, &own, &json!({ "concurrency": 1 })).await?;
+    set_own_limits(&line, &own, &json!({ "queue": "probe", "concurrency": 5 })).await?;
+    line.redis.flush_all().await?;
+    let other = line.stack.client_of_other_org().await?;
+    let mut ids = submit_all(line.client(), &vec![effect_probe(120); 60]).await?;
+    ids.extend(submit_all(&other, &vec![effect_probe(120); 24]).await?);
+    audit(&line, &ids, LONG).await?.all_succeeded_at_once()?;
+    assert_eq!(most_at_once_of(&line, own.parse()?).await?, 5, "its own limit in this queue");
+    let others = org_of(&line, &ids[83]).await?;
+    assert_eq!(most_at_once_of(&line, others).await?, 2, "everybody's limit");
+    line.stack.drain().await
+}
+
+#[tokio::test]
+async fn organisation_with_a_weight_gets_its_shares() -> Result<()> {
+    let mut line = Line::start(Stack::builder().workers(0).worker_env("MILLRACE_QUEUES", "probe=4")).await?;
+    let heavy: Uuid = line.stack.org().parse()?;
+    set_own_limits(&line, line.stack.org(), &json!({ "weight": 3 })).await?;
+    let mut ids = submit_all(line.client(), &vec![effect_probe(0); 300]).await?;
+    for _ in 0..2 {
+        let other = line.stack.client_of_other_org().await?;
+        ids.extend(submit_all(&other, &vec![effect_probe(0); 300]).await?);
+    }
+    line.stack.add_worker().await?;
+    audit(&line, &ids, LONG).await?.all_succeeded_at_once()?;
+    let sql = "SELECT count(*) FILTER (WHERE org_id = $1) FROM (SELECT org_id FROM jobs ORDER BY started_at, id LIMIT 200) AS first";
+    let served: i64 = sqlx::query_scalar(sql).bind(heavy).fetch_one(line.ledger.pool()).await?;
+    assert!((110..=130).contains(&served), "{served} of the first 200 are three fifths");
     line.stack.drain().await
 }
 

@@ -1,4 +1,4 @@
-//! Whose turn it is: priorities, and organisations within one.
+//! Whose turn it is among organisations.
 
 use std::collections::HashMap;
 
@@ -9,49 +9,6 @@ use millrace_shared::{
 };
 
 use crate::support::*;
-
-#[tokio::test]
-async fn the_more_urgent_is_served_first() {
-    let rig = Rig::start().await;
-    let org = OrgId::new();
-    let jobs: Vec<QueueJob> = Priority::ALL.iter().rev().map(|priority| job(org, *priority)).collect();
-    rig.push(&jobs).await;
-    let served: Vec<Priority> = rig.claim(4).await.iter().map(|job| job.priority).collect();
-    assert_eq!(served, Priority::ALL);
-}
-
-#[tokio::test]
-async fn one_claim_in_eight_serves_low_and_another_one_normal_under_a_flood_of_critical_jobs() {
-    let rig = Rig::start().await;
-    let org = OrgId::new();
-    let flood: Vec<QueueJob> = (0..200).map(|_| job(org, Priority::Critical)).collect();
-    let rest: Vec<QueueJob> =
-        (0..20).flat_map(|_| [job(org, Priority::Low), job(OrgId::new(), Priority::Normal)]).collect();
-    rig.push(&[flood, rest].concat()).await;
-    for round in 0..10 {
-        let mut served: HashMap<Priority, usize> = HashMap::new();
-        for _ in 0..8 {
-            *served.entry(rig.claim(1).await[0].priority).or_default() += 1;
-        }
-        let expected = HashMap::from([(Priority::Critical, 6), (Priority::Normal, 1), (Priority::Low, 1)]);
-        assert_eq!(served, expected, "round {round}");
-    }
-}
-
-#[tokio::test]
-async fn a_large_claim_that_serves_low_first_gives_it_a_quarter() {
-    let rig = Rig::start().await;
-    let org = OrgId::new();
-    let jobs: Vec<QueueJob> = (0..400).flat_map(|_| [job(org, Priority::Low), job(org, Priority::Critical)]).collect();
-    rig.push(&jobs).await;
-    let mut low = Vec::new();
-    for _ in 0..8 {
-        let claimed = rig.claim(40).await;
-        low.push(claimed.iter().filter(|job| job.priority == Priority::Low).count());
-    }
-    low.sort_unstable();
-    assert_eq!(low, [0, 0, 0, 0, 0, 0, 0, 10]);
-}
 
 /// One organisation with 1,000 jobs, then twenty with one each.
 async fn flood_and_twenty() -> (Rig, OrgId) {

@@ -7,10 +7,13 @@
 mod support;
 
 mod cancel;
+mod concurrent;
 mod fairness;
 mod leases;
 mod limits;
 mod model;
+mod organisations;
+mod priorities;
 mod push;
 mod view;
 mod wake;

@@ -5,7 +5,8 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use millrace_shared::{
-    db::{queues as settings, runs},
+    control::{self, RestoreError},
+    db::runs,
     ids::JobId,
     jobs::QueueName,
     queue::{Claim, ClaimStatus, Claimed, GiveBack, MAX_BATCH, Queues},
@@ -46,6 +47,8 @@ enum Trouble {
     Redis(#[from] redis::RedisError),
     #[error("Postgres is away")]
     Postgres(#[from] sqlx::Error),
+    #[error("the queue's settings could not be restored")]
+    Restore(#[from] RestoreError),
 }
 
 impl Claimer {
@@ -150,8 +153,7 @@ impl Claimer {
 
     /// Redis lost the queue: brings the settings back from the ledger, so that it may serve again, and has the jobs pushed.
     async fn restore(&self, ledger: &mut PgConnection) -> Result<(), Trouble> {
-        let settings = settings::settings(ledger, self.queue).await?;
-        self.queues.apply_settings(self.queue, settings).await?;
+        control::restore(ledger, &self.queues, self.queue).await?;
         tracing::warn!(queue = %self.queue, "Redis had no data of this queue; it is being rebuilt from the ledger");
         self.reconciler.notify_one();
         Ok(())
