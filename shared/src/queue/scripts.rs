@@ -19,6 +19,7 @@ pub(super) struct Scripts {
     pub(super) replace: Script,
     pub(super) settings: Script,
     pub(super) organisations: Script,
+    pub(super) rate: Script,
     pub(super) missing: Script,
     pub(super) stats: Script,
 }
@@ -35,6 +36,7 @@ impl Scripts {
             replace: script!("replace.lua"),
             settings: script!("settings.lua"),
             organisations: script!("organisations.lua"),
+            rate: script!("rate.lua"),
             missing: script!("missing.lua"),
             stats: script!("stats.lua"),
         }

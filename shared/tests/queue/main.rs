@@ -15,5 +15,6 @@ mod model;
 mod organisations;
 mod priorities;
 mod push;
+mod rates;
 mod view;
 mod wake;

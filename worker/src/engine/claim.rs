@@ -16,7 +16,7 @@ use sqlx::{PgConnection, PgPool};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::run::Run;
+use super::{pace::Gate, run::Run};
 
 /// An idle claimer asks again after this time even if nothing woke it, in case the message got lost.
 const FALLBACK: Duration = Duration::from_secs(5);
@@ -31,6 +31,7 @@ pub(crate) struct Claimer {
     pub(crate) lease: Duration,
     pub(crate) worker: Arc<str>,
     pub(crate) queues: Queues,
+    pub(crate) gate: Gate,
     pub(crate) pool: PgPool,
     pub(crate) bell: Arc<Notify>,
     /// Rung when Redis turns out to have lost its data.
@@ -94,7 +95,7 @@ impl Claimer {
     async fn claim(&self, permits: Vec<OwnedSemaphorePermit>) -> Result<Option<Duration>, Trouble> {
         // First, so that nothing is claimed that could not begin: it would sit in its lease while others could run it.
         let mut ledger = self.pool.acquire().await?;
-        let claim = self.queues.claim(self.queue, permits.len(), self.lease, &self.worker).await?;
+        let mut claim = self.queues.claim(self.queue, permits.len(), self.lease, &self.worker).await?;
         if claim.status == ClaimStatus::Lost {
             self.restore(&mut ledger).await?;
             return Ok(None);
@@ -104,6 +105,7 @@ impl Claimer {
         if !claim.jobs.is_empty() {
             metrics::counter!("millrace_claims_total", "queue" => self.queue.as_str())
                 .increment(claim.jobs.len() as u64);
+            self.gate.admit(self.queue, &mut claim).await?;
             self.hand_over(&mut ledger, claim, permits).await?;
         }
         Ok(pause)

@@ -15,12 +15,14 @@ mod claim;
 mod conclude;
 mod isolate;
 mod keeper;
+mod pace;
 mod reconciler;
 mod run;
 mod settle;
 mod wake;
 
 pub(crate) use isolate::{CANNOT_BEGIN, COMMAND as RUN_ONE, Suspect};
+pub(crate) use pace::spread;
 
 use std::{
     path::PathBuf,
@@ -50,6 +52,7 @@ use self::{
     conclude::{Concluder, Conclusion},
     isolate::Isolation,
     keeper::Keeper,
+    pace::Gate,
     reconciler::Reconciler,
     run::{HandlerService, Outcome, Panicked, Run, panicked},
     settle::{Patience, SettleLayer, Settler},
@@ -131,7 +134,7 @@ impl Engine {
             let bells = (bell, Arc::clone(&reconciler.bell));
             let claimed = self.claim_for((served.queue, queue_slots), bells, &tracker, &shutdown.drain);
             let backend = QueueBackend { claimed: Arc::new(Mutex::new(claimed)), layer };
-            let service = HandlerService { handlers: Arc::clone(&self.handlers), pool: self.pool.clone() };
+            let service = self.service();
             let name = format!("{}/{}", self.worker, served.queue);
             monitor = monitor.register(move |_| {
                 WorkerBuilder::new(name.as_str())
@@ -153,6 +156,11 @@ impl Engine {
         handed_back
     }
 
+    fn service(&self) -> HandlerService {
+        let (handlers, queues) = (Arc::clone(&self.handlers), Arc::new(self.queues.clone()));
+        HandlerService { handlers, pool: self.pool.clone(), queues }
+    }
+
     /// Starts a queue's claimer. Gives the receiving end of what it claims.
     fn claim_for(
         &self,
@@ -168,6 +176,7 @@ impl Engine {
             lease: self.lease,
             worker: Arc::clone(&self.worker),
             queues: self.queues.clone(),
+            gate: Gate { queues: self.queues.clone(), handlers: Arc::clone(&self.handlers) },
             pool: self.pool.clone(),
             bell,
             reconciler,
@@ -242,7 +251,7 @@ pub(crate) async fn run_suspect(
 ) -> Option<Conclusion> {
     let tracker = TaskTracker::new();
     let give_up = CancellationToken::new();
-    let concluder = Concluder::new(pool.clone(), queues, Arc::clone(&handlers), worker, (&tracker, give_up));
-    let service = HandlerService { handlers, pool: pool.clone() };
+    let concluder = Concluder::new(pool.clone(), queues.clone(), Arc::clone(&handlers), worker, (&tracker, give_up));
+    let service = HandlerService { handlers, pool: pool.clone(), queues: Arc::new(queues) };
     isolate::run_suspect(suspect, &pool, service, &concluder).await
 }
