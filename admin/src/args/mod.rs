@@ -14,7 +14,7 @@ use millrace_shared::{
     views::State,
 };
 
-pub use self::values::{Limit, NewOrOrg, PayloadSource};
+pub use self::values::{Limit, NewOrOrg, PayloadSource, Weight};
 use self::values::{duration, label, priority, rate, since};
 
 /// The operator's command line of Millrace.
@@ -39,6 +39,8 @@ pub enum Command {
     Keys(KeysCommand),
     /// What the queues hold; pause, resume and limit them
     Queues(QueuesArgs),
+    /// Which organisations have weights or limits of their own; set them
+    Orgs(OrgsArgs),
     /// Jobs of every state
     #[command(subcommand)]
     Jobs(JobsCommand),
@@ -108,6 +110,32 @@ pub enum QueuesCommand {
         /// Of each organisation
         #[arg(long, value_name = "N|none")]
         org_concurrency: Option<Limit>,
+    },
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct OrgsArgs {
+    #[command(subcommand)]
+    pub command: Option<OrgsCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum OrgsCommand {
+    /// Set an organisation's weight, or how many of its jobs may run at once, over all workers
+    #[command(group = ArgGroup::new("limits").required(true).multiple(true).args(["weight", "concurrency"]))]
+    Limit {
+        /// The organisation
+        org: OrgId,
+        /// Only in this queue; otherwise in all for which nothing else was set
+        #[arg(long)]
+        queue: Option<QueueName>,
+        /// How many shares of the workers it gets where others get one, 1 to 1000
+        #[arg(long, value_name = "N|none")]
+        weight: Option<Weight>,
+        /// Instead of the queue's limit for each organisation
+        #[arg(long, value_name = "N|none")]
+        concurrency: Option<Limit>,
     },
 }
 

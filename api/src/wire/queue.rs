@@ -1,6 +1,16 @@
+use millrace_shared::jobs::FieldError;
 use millrace_shared::queue::Settings;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+
+/// The largest limit; more is no limit.
+pub(super) const MAX_CONCURRENCY: u32 = 1_000_000;
+
+/// What is wrong with a limit.
+pub(super) fn concurrency(field: &str, limit: Option<u32>) -> Option<FieldError> {
+    let is_wrong = limit.is_some_and(|limit| !(1..=MAX_CONCURRENCY).contains(&limit));
+    is_wrong.then(|| FieldError::new(field, format!("must be from 1 to {MAX_CONCURRENCY}, or null for no limit")))
+}
 
 /// What was set for a queue.
 #[derive(Debug, Serialize, ToSchema)]
@@ -26,6 +36,15 @@ pub struct QueueLimits {
     #[serde(default)]
     #[schema(minimum = 1, maximum = 1_000_000)]
     pub org_concurrency: Option<u32>,
+}
+
+impl QueueLimits {
+    /// Every field that is wrong.
+    #[must_use]
+    pub fn wrong(&self) -> Vec<FieldError> {
+        let limits = [("concurrency", self.concurrency), ("org_concurrency", self.org_concurrency)];
+        limits.into_iter().filter_map(|(field, limit)| concurrency(field, limit)).collect()
+    }
 }
 
 impl From<Settings> for QueueLimits {

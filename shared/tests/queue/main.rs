@@ -7,11 +7,15 @@
 mod support;
 
 mod cancel;
+mod concurrent;
 mod fairness;
 mod leases;
 mod limits;
 mod memory;
 mod model;
+mod organisations;
+mod priorities;
 mod push;
+mod rates;
 mod view;
 mod wake;

@@ -5,7 +5,7 @@ use std::{hint::black_box, time::Duration};
 use async_trait::async_trait;
 use millrace_shared::{
     db::runs,
-    jobs::{Probe, ProbeOutcome},
+    jobs::{PacedProbe, Probe, ProbeOutcome, Rate},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -39,6 +39,14 @@ impl Handler for ProbeHandler {
     type Payload = Probe;
 
     async fn run(&self, job: &JobContext, probe: Probe) -> Result<Effects, JobError> {
+        if let Some(limit) = &probe.limit {
+            let rate = Rate::checked(limit.count, limit.period_ms).map_err(|error| JobError::fail("payload", error))?;
+            if limit.of_all {
+                job.limit_of_all(&limit.key, rate).await?;
+            } else {
+                job.limit(&limit.key, rate).await?;
+            }
+        }
         if job.snoozes < probe.snoozes {
             let after = Duration::from_millis(probe.snooze_ms);
             return Err(JobError::Snooze { after, source: "put off as told".into() });
@@ -74,6 +82,18 @@ impl Handler for ProbeHandler {
             effects.writes.push(Box::new(ProbeEffect));
         }
         Ok(effects)
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct PacedProbeHandler;
+
+#[async_trait]
+impl Handler for PacedProbeHandler {
+    type Payload = PacedProbe;
+
+    async fn run(&self, job: &JobContext, PacedProbe(probe): PacedProbe) -> Result<Effects, JobError> {
+        ProbeHandler.run(job, probe).await
     }
 }
 

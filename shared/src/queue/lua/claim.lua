@@ -56,7 +56,7 @@ local function next_event(serving)
 end
 
 return_lost()
-local ctl = call('HMGET', P .. 'ctl', 'epoch', 'paused', 'limit', 'org_limit')
+local ctl = call('HMGET', P .. 'ctl', 'epoch', 'paused', 'limit', 'org_limit', 'own', 'turn', 'owed')
 local status = 0
 if not ctl[1] then
   status = 2
@@ -76,33 +76,49 @@ if status ~= 0 then
 end
 
 local ids, lanes, parked, taking = {}, {}, {}, {}
+local org_limit = ctl[4] and tonumber(ctl[4])
 -- How many organisations are looked at, and how many jobs taken, at most: cancelled ones are taken and not served.
 local probes, most = 2 * want + 64, 2 * want + 256
 
-local function room_of(org, count)
-  if not ctl[4] then return count end
-  local running = tonumber(call('HGET', P .. 'running', org) or '0') + (taking[org] or 0)
-  return math.min(count, tonumber(ctl[4]) - running)
+-- What holds for organisations, parallel to `orgs`: their weights, how many more of their jobs may run, and the sum of the weights.
+local function terms(orgs)
+  local weights, rooms, total, bounded = {}, {}, 0, false
+  local own = ctl[5] and call('HMGET', P .. 'own', unpack(orgs)) or {}
+  for i = 1, #orgs do
+    local weight, limit = string.match(own[i] or '', '^(%d+),(%d*)')
+    weights[i] = weight and tonumber(weight) or 1
+    rooms[i] = limit and tonumber(limit) or org_limit
+    total = total + weights[i]
+    bounded = bounded or rooms[i]
+  end
+  local running = bounded and call('HMGET', P .. 'running', unpack(orgs))
+  for i = 1, #orgs do
+    rooms[i] = rooms[i] and rooms[i] - (running[i] or 0) - (taking[orgs[i]] or 0) or math.huge
+  end
+  return weights, rooms, total
 end
 
--- Serves up to `count` jobs of one priority: the organisations with the least virtual time first, each an equal share.
+-- Serves up to `count` jobs of one priority: the organisations with the least virtual time first, each a share by its weight.
 local function serve(prio, count)
   local ring, taken = P .. 'ring:' .. prio, 0
   while taken < count and probes > 0 do
-    local heads = call('ZRANGE', ring, 0, math.min(count - taken, 64) - 1, 'WITHSCORES')
+    local open = count - taken
+    local heads = call('ZRANGE', ring, 0, math.min(open, 64) - 1, 'WITHSCORES')
     if #heads == 0 then break end
     call('HSET', P .. 'ctl', 'v' .. prio, heads[2])
-    local share = math.ceil((count - taken) / (#heads / 2))
-    for i = 1, #heads, 2 do
+    local orgs = {}
+    for i = 1, #heads, 2 do orgs[#orgs + 1] = heads[i] end
+    local weights, rooms, total = terms(orgs)
+    for i = 1, #orgs do
       probes = probes - 1
-      local org, lane = heads[i], prio .. heads[i]
+      local org, own, lane = orgs[i], heads[2 * i], prio .. orgs[i]
       if taken >= count then break end
-      local room = room_of(org, math.min(share, count - taken))
-      if room <= 0 then
-        park(lane, heads[i + 1])
-        parked[#parked + 1] = lane
+      if rooms[i] <= 0 then
+        park(lane, own)
+        parked[#parked + 1] = org
       else
-        local got = call('LPOP', ready_key(lane), room)
+        local share = math.min(math.ceil(open * weights[i] / total), count - taken, rooms[i])
+        local got = call('LPOP', ready_key(lane), int(share))
         if got then
           for j = 1, #got do
             ids[#ids + 1] = got[j]
@@ -110,7 +126,7 @@ local function serve(prio, count)
           end
           taken = taken + #got
           taking[org] = (taking[org] or 0) + #got
-          call('ZADD', ring, int(heads[i + 1] + #got), org)
+          call('ZADD', ring, score(own + #got / weights[i]), org)
         else
           call('ZREM', ring, org)
         end
@@ -121,9 +137,12 @@ local function serve(prio, count)
   return taken
 end
 
--- Strict order would starve the lower levels: one claim in eight serves `low` first, another one `normal`, with a quarter of its jobs.
-local turn = call('HINCRBY', P .. 'ctl', 'turn', 1) % 8
-local first = turn == 0 and 3 or turn == 4 and 2 or nil
+-- Strict order would starve the lower levels. So of eight claims that serve anything, one serves `low` first, one `normal` and one `high`,
+-- with a quarter of its jobs. A level that is not served in its turn, because its organisations are at their limits, is owed it.
+local turn, owed = ((ctl[6] or 0) + 1) % 8, ctl[7] or ''
+local due = turn == 2 and '1' or turn == 4 and '2' or turn == 0 and '3'
+if due and not string.find(owed, due) then owed = owed .. due end
+local first, first_served = string.sub(owed, 1, 1), 0
 
 local reply = { 0, int(now), '0' }
 local token, expiry = int(now_us), int(now_us + lease)
@@ -160,21 +179,33 @@ end
 local dropped
 repeat
   local done = #ids
-  if first then want = want - serve(first, math.ceil(want / 4)) end
+  if first ~= '' then
+    local served = serve(first, math.ceil(want / 4))
+    first_served, want = first_served + served, want - served
+  end
   for prio = 0, 3 do
     if want <= 0 then break end
     want = want - serve(prio, want)
   end
   dropped = #ids > done and lease_out(done) or 0
   want = want + dropped
-  if dropped > 0 then
+  if dropped > 0 and #parked > 0 then
     -- Cancelled jobs may have filled up an organisation's room, and nothing that runs would bring it back.
+    local _, rooms = terms(parked)
+    local free = {}
     for i = 1, #parked do
-      if room_of(org_of(parked[i]), 1) > 0 then unpark(parked[i]) end
+      if rooms[i] > 0 then free[#free + 1] = parked[i] end
     end
+    if #free > 0 then unpark(free) end
     parked = {}
   end
 until dropped == 0 or probes <= 0 or #ids >= most
+
+if #ids > 0 then
+  local still = first
+  if first_served > 0 or first == '' or tonumber(call('HGET', P .. 'depth', first) or '0') <= 0 then still = '' end
+  call('HSET', P .. 'ctl', 'turn', turn, 'owed', string.sub(owed, 2) .. still)
+end
 
 if (#reply - 3) / 4 < asked then
   call('HSET', P .. 'ctl', 'idle', 1)
