@@ -47,7 +47,7 @@ impl Profile {
 const FAILPOINTS: [&str; 5] =
     ["--workspace", "--features", "millrace-api/failpoints", "--bin", "millrace-api-failpoints"];
 
-/// A directory with `millrace-api`, `millrace-worker` and `millrace`.
+/// A directory with `millrace-api`, `millrace-worker`, `millrace` and `millrace-bench`.
 #[derive(Clone, Debug)]
 pub struct Binaries {
     dir: PathBuf,
@@ -126,6 +126,12 @@ impl Binaries {
     #[must_use]
     pub fn cli(&self) -> PathBuf {
         self.dir.join("millrace")
+    }
+
+    /// The program `millrace-bench`.
+    #[must_use]
+    pub fn bench(&self) -> PathBuf {
+        self.dir.join("millrace-bench")
     }
 
     /// Runs `millrace` with `arguments` and these variables, and waits for its end.

@@ -54,6 +54,8 @@ pub struct ServiceSpec {
     pub name: String,
     /// The program.
     pub program: PathBuf,
+    /// Its arguments.
+    pub arguments: Vec<String>,
     /// The variable that tells it where to listen.
     pub bind_variable: &'static str,
     /// Where to listen, e.g. `127.0.0.1:0` for any free port.
@@ -174,6 +176,7 @@ async fn launch(spec: &ServiceSpec, bind: &str) -> Result<(Process, SocketAddr)>
         }
     }
     command
+        .args(&spec.arguments)
         .envs(spec.environment.iter().map(|(name, value)| (name, value)))
         .env(spec.bind_variable, bind)
         .env(ADDRESS_FILE, &address_file);

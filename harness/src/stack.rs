@@ -129,6 +129,7 @@ impl StackBuilder {
         let api = ServiceSpec {
             name: "api".into(),
             program,
+            arguments: Vec::new(),
             bind_variable: "MILLRACE_BIND",
             bind: "127.0.0.1:0".into(),
             environment: api_environment,
@@ -258,6 +259,7 @@ impl Stack {
         let spec = ServiceSpec {
             name: format!("worker-{index}"),
             program: self.binaries.worker(),
+            arguments: Vec::new(),
             bind_variable: "MILLRACE_WORKER_BIND",
             bind: "127.0.0.1:0".into(),
             environment: [self.environment.clone(), self.worker_environment.clone(), further].concat(),

@@ -1,10 +1,11 @@
-//! The repository's own commands: `cargo xtask demo`, `cargo xtask up`, `cargo xtask test`.
+//! The repository's own commands: `cargo xtask demo`, `cargo xtask up`, `cargo xtask test`, `cargo xtask bench`.
 //!
 //! They need Rust and nothing else: servers are found, installed or run privately by the harness. Nothing here is needed in
 //! production.
 
 #![expect(clippy::print_stdout, reason = "these are commands for people, and standard output is where they look")]
 
+mod bench;
 mod containers;
 mod demo;
 mod env_file;
@@ -46,6 +47,8 @@ enum Command {
     Up(SiteArgs),
     /// Build everything, start what the tests need, and run them all (with cargo-nextest where it is installed)
     Test(test::TestArgs),
+    /// Build everything with optimisations and measure it: queue, durable, latency and more (see docs/performance.md)
+    Bench(bench::BenchArgs),
 }
 
 #[derive(Args)]
@@ -80,6 +83,7 @@ async fn main() -> ExitCode {
         Command::Up(site) => Box::pin(run_site(&site, Show::Address, Then::Stay)).await,
         Command::Test(arguments) if arguments.containers => Box::pin(containers::run()).await,
         Command::Test(arguments) => Box::pin(test::run(&arguments)).await,
+        Command::Bench(arguments) => Box::pin(bench::run(&arguments)).await.map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {
         eprintln!("{} {error:#}", show::red("error:"));

@@ -157,6 +157,7 @@ impl Parts {
         let api = ServiceSpec {
             name: "api".into(),
             program: binaries.api(),
+            arguments: Vec::new(),
             bind_variable: "MILLRACE_BIND",
             bind: env::var("MILLRACE_BIND").unwrap_or_else(|_| "127.0.0.1:0".into()),
             environment: environment.clone(),

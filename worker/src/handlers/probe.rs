@@ -39,6 +39,8 @@ impl Handler for ProbeHandler {
     type Payload = Probe;
 
     async fn run(&self, job: &JobContext, probe: Probe) -> Result<Effects, JobError> {
+        // By this the benchmarks tell when a handler started.
+        tracing::trace!(job.id = %job.id, "probe begins");
         if let Some(limit) = &probe.limit {
             let rate = Rate::checked(limit.count, limit.period_ms).map_err(|error| JobError::fail("payload", error))?;
             if limit.of_all {
@@ -109,6 +111,10 @@ struct Slept {
 
 /// Sleeps, going on from the last checkpoint.
 async fn sleep(job: &JobContext, total_ms: u64) -> Result<Slept, JobError> {
+    if total_ms == 0 {
+        // A timer of no length still waits for the next millisecond.
+        return Ok(Slept::default());
+    }
     if total_ms < SHORTEST_STEPPED_MS {
         tokio::time::sleep(Duration::from_millis(total_ms)).await;
         return Ok(Slept::default());

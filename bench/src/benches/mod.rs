@@ -1,0 +1,80 @@
+//! One module for each benchmark.
+
+mod durable;
+mod fairness;
+mod http;
+mod latency;
+mod memory;
+mod peers;
+mod queue;
+mod scale;
+
+use anyhow::Result;
+use clap::ValueEnum;
+
+use crate::{Options, report::Report};
+
+/// A benchmark.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum Bench {
+    /// The engine and Redis alone: enqueue and drain
+    Queue,
+    /// Through the ledger: accepted in Postgres, done in Postgres
+    Durable,
+    /// Submissions by HTTP: requests, jobs and latencies at 1, 64 and 1,000 connections
+    Http,
+    /// From a submission to the start of its handler, on an idle system
+    Latency,
+    /// How long small organisations wait beside one that floods the queue
+    Fairness,
+    /// Of a job in Redis and in the ledger, and of API and worker under load
+    Memory,
+    /// Drains with longer backlogs, more organisations, more workers, and a full ledger
+    Scale,
+    /// The same load on other job queues and on Millrace
+    Peers,
+    /// All of them
+    All,
+}
+
+impl Bench {
+    pub(crate) const EACH: &[Self] = &[
+        Self::Queue,
+        Self::Durable,
+        Self::Http,
+        Self::Latency,
+        Self::Fairness,
+        Self::Memory,
+        Self::Scale,
+        Self::Peers,
+    ];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Queue => "queue",
+            Self::Durable => "durable",
+            Self::Http => "http",
+            Self::Latency => "latency",
+            Self::Fairness => "fairness",
+            Self::Memory => "memory",
+            Self::Scale => "scale",
+            Self::Peers => "peers",
+            Self::All => "all",
+        }
+    }
+
+    pub(crate) async fn run(self, options: &Options, report: &mut Report) -> Result<()> {
+        match self {
+            Self::Queue => queue::run(options, report).await,
+            Self::Durable => durable::run(options, report).await,
+            Self::Http => http::run(options, report).await,
+            Self::Latency => latency::run(options, report).await,
+            Self::Fairness => fairness::run(options, report).await,
+            Self::Memory => memory::run(options, report).await,
+            Self::Scale => scale::run(options, report).await,
+            Self::Peers => peers::run(options, report).await,
+            // Whoever asks for all gets each.
+            Self::All => Ok(()),
+        }
+    }
+}
