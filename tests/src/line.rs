@@ -65,6 +65,18 @@ impl Line {
         Ok(job)
     }
 
+    /// Waits until the handlers of exactly so many jobs run in the first worker: a leased job may still be on its way to its handler.
+    ///
+    /// # Errors
+    /// When that does not happen in time.
+    pub async fn wait_running(&self, count: u32) -> Result<()> {
+        let url = self.stack.workers[0].url();
+        crate::until(&format!("{count} jobs run"), crate::PATIENCE, async || {
+            Ok((crate::metric(&url, "millrace_running").await? - f64::from(count)).abs() < 0.5)
+        })
+        .await
+    }
+
     /// Waits until a job has ended and returns it.
     ///
     /// # Errors
