@@ -26,6 +26,10 @@ pub struct Probe {
     pub outcome: ProbeOutcome,
     /// Whether its completing transaction writes a row to `probe_effects`, which has no unique constraint and so would show a duplicate.
     pub effect: bool,
+    /// A text that it gives back in its result.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 1_048_576))]
+    pub echo: String,
     /// How many bytes of result it gives back.
     #[schemars(range(min = 0, max = 1_048_576))]
     pub bytes: u32,

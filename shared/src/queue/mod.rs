@@ -33,7 +33,7 @@ mod scripts;
 pub use client::{Claim, ClaimStatus, Claimed, ConnectError, Extension, GiveBack, GivenBack, Lease, QueueJob, Queues};
 pub use envelope::{Envelope, EnvelopeError, INLINE_PAYLOAD_BYTES};
 pub use live::{Live, LiveState, QueueStats, Settings};
-pub use refusal::why;
+pub use refusal::{Refused, why};
 
 use std::fmt;
 
