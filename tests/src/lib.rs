@@ -9,6 +9,7 @@ mod metrics;
 mod noise;
 mod redis_view;
 mod slots;
+mod token;
 mod until;
 
 pub use audit::{Audit, audit, audit_within, forgotten};
@@ -19,4 +20,5 @@ pub use metrics::metric;
 pub use noise::Noise;
 pub use redis_view::RedisView;
 pub use slots::all_slots_are_free;
+pub use token::client_of_org;
 pub use until::{PATIENCE, until};

@@ -10,10 +10,7 @@ use axum::{
     routing::get,
 };
 use metrics_exporter_prometheus::PrometheusHandle;
-use millrace_shared::{
-    queue::{self, Queues},
-    telemetry::METRICS_CONTENT_TYPE,
-};
+use millrace_shared::{queue::Queues, telemetry::METRICS_CONTENT_TYPE};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use tokio::net::TcpListener;
@@ -83,7 +80,7 @@ async fn ready(State(checks): State<Checks>) -> impl IntoResponse {
     let state = |up: bool| if up { "up" } else { "down" };
     // It works on what Redis has: that is how memory becomes free.
     let writes = match writes {
-        Ok(Err(error)) if redis => queue::why(&error),
+        Ok(Err(refused)) if redis => refused.why(),
         _ => state(redis),
     };
     let body: Value = json!({

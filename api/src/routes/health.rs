@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use axum::Json;
 use axum::extract::State;
 use http::StatusCode;
-use millrace_shared::{db, queue};
+use millrace_shared::db;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -71,7 +71,7 @@ pub(super) async fn ready(State(state): State<AppState>) -> (StatusCode, Json<Re
     let (postgres, redis, storage) = tokio::join!(
         check("postgres", postgres(&state)),
         check("redis", async {
-            state.queues().takes_writes().await.map(drop).map_err(|error| (queue::why(&error), error.into()))
+            state.queues().takes_writes().await.map_err(|refused| (refused.why(), refused.into()))
         }),
         check("storage", async { state.storage().ping().await.map_err(|error| ("does not answer", error.into())) }),
     );

@@ -28,6 +28,10 @@ pub struct Probe {
     pub effect: bool,
     /// A rate that it keeps, together with the other probes that name the same key.
     pub limit: Option<ProbeLimit>,
+    /// A text that it gives back in its result.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 1_048_576))]
+    pub echo: String,
     /// How many bytes of result it gives back.
     #[schemars(range(min = 0, max = 1_048_576))]
     pub bytes: u32,

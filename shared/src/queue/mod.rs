@@ -40,7 +40,7 @@ pub use envelope::{Envelope, EnvelopeError, INLINE_PAYLOAD_BYTES};
 pub use live::{Live, LiveState, QueueStats, Settings};
 pub use organisations::{MAX_WEIGHT, OrgSettings, OrgTerms};
 pub use rates::{HORIZON as RATE_HORIZON, RateAnswers, RateKey, RateRequest};
-pub use refusal::why;
+pub use refusal::{Refused, why};
 
 use std::fmt;
 

@@ -38,7 +38,30 @@ pub fn why(error: &RedisError) -> &'static str {
 #[derive(Debug, Default)]
 pub(super) struct Refusals {
     refusing: AtomicBool,
-    last: Mutex<Option<Instant>>,
+    /// When the last one was, and why.
+    last: Mutex<Option<(Instant, &'static str)>>,
+}
+
+/// Why Redis counts as not taking jobs.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// It has just refused.
+    #[error("Redis {}", why(.0))]
+    Now(#[source] RedisError),
+    /// It took a write, but refused one a moment ago.
+    #[error("Redis {0}, or was a moment ago")]
+    Lately(&'static str),
+}
+
+impl Refused {
+    /// Why, as the end of a sentence about Redis.
+    #[must_use]
+    pub fn why(&self) -> &'static str {
+        match self {
+            Self::Now(error) => why(error),
+            Self::Lately(why) => why,
+        }
+    }
 }
 
 impl Refusals {
@@ -52,7 +75,7 @@ impl Refusals {
             }
             Ok(_) => {}
             Err(error) => {
-                if self.has_begun(Instant::now()) {
+                if self.has_begun(Instant::now(), why(error)) {
                     tracing::warn!(error = %error, "Redis {}; accepted jobs wait in Postgres and are brought to it later", why(error));
                 }
             }
@@ -60,15 +83,15 @@ impl Refusals {
     }
 
     /// A refusal; whether it is the first one.
-    fn has_begun(&self, now: Instant) -> bool {
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
+    fn has_begun(&self, now: Instant, why: &'static str) -> bool {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, why));
         !self.refusing.swap(true, Ordering::Relaxed)
     }
 
     /// A success; whether it ends the refusals.
     fn is_over(&self, now: Instant) -> bool {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let over = last.is_some_and(|last| now.saturating_duration_since(last) >= CALM);
+        let over = last.is_some_and(|(last, _)| now.saturating_duration_since(last) >= CALM);
         if over {
             *last = None;
             self.refusing.store(false, Ordering::Relaxed);
@@ -78,18 +101,21 @@ impl Refusals {
 }
 
 impl Queues {
-    /// Asks whether Redis takes writes, by one that needs memory and changes nothing. Gives the round trip's time.
+    /// Asks whether Redis takes writes, by one that needs memory and changes nothing.
     ///
     /// # Errors
-    /// It does not; [`why`] says why.
-    pub async fn takes_writes(&self) -> RedisResult<Duration> {
-        let start = Instant::now();
+    /// It does not, or refused a job a moment ago.
+    pub async fn takes_writes(&self) -> Result<(), Refused> {
         // Nothing is written over nothing, so that the key never comes into being.
         let mut command = redis::cmd("SETRANGE");
         command.arg("mr:{health}:none").arg(0).arg("");
         let result = command.query_async::<i64>(&mut self.connection.clone()).await;
         self.refusals.note(&result);
-        result.map(|_| start.elapsed())
+        result.map_err(Refused::Now)?;
+        match *self.refusals.last.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some((_, why)) => Err(Refused::Lately(why)),
+            None => Ok(()),
+        }
     }
 }
 
@@ -102,13 +128,13 @@ mod tests {
     #[test]
     fn a_change_is_told_once_and_its_end_after_a_while_of_calm() {
         let (refusals, start) = (Refusals::default(), Instant::now());
-        assert!(refusals.has_begun(start));
+        assert!(refusals.has_begun(start, ""));
         assert!(!refusals.is_over(start), "it takes some and refuses others");
-        assert!(!refusals.has_begun(start + CALM / 2));
+        assert!(!refusals.has_begun(start + CALM / 2, ""));
         assert!(!refusals.is_over(start + CALM));
         assert!(refusals.is_over(start + CALM * 2));
         assert!(!refusals.is_over(start + CALM * 3), "told before");
-        assert!(refusals.has_begun(start + CALM * 4), "and it may begin again");
+        assert!(refusals.has_begun(start + CALM * 4, ""), "and it may begin again");
     }
 
     #[test]

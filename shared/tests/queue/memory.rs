@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use millrace_shared::{
     ids::OrgId,
-    queue::{Extension, GivenBack, Meta, Settings, why},
+    queue::{Extension, GivenBack, Meta, Refused, Settings, why},
 };
 
 use crate::support::*;
@@ -24,8 +24,14 @@ async fn no_job_is_pushed_or_replaced_and_the_reason_is_told() {
     let refused = rig.queues.push(&normal(OrgId::new(), 1)).await.unwrap_err();
     assert_eq!(why(&refused), "is out of memory", "{refused}");
     let refused = rig.queues.takes_writes().await.unwrap_err();
-    assert_eq!(why(&refused), "is out of memory", "{refused}");
+    assert_eq!(refused.why(), "is out of memory", "{refused}");
     assert!(rig.queues.replace(&known[0]).await.is_err());
+    rig.command::<()>(redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg(0)).await;
+    let lately = rig.queues.takes_writes().await.unwrap_err();
+    assert!(
+        matches!(lately, Refused::Lately("is out of memory")),
+        "near the limit it would change all the time: {lately}"
+    );
     assert!(!rig.keys().await.iter().any(|key| key.contains("health")));
 }
 

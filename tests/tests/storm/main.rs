@@ -6,7 +6,9 @@
 
 #![expect(clippy::print_stdout, reason = "a storm tells what it did")]
 
+mod crowds;
 mod deploys;
+mod extremes;
 mod failpoints;
 mod kills;
 mod memory;

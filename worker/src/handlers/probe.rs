@@ -76,6 +76,7 @@ impl Handler for ProbeHandler {
                 "resumed_at_ms": slept.resumed_at_ms,
                 "steps": slept.steps,
                 "remaining_ms": u64::try_from(job.remaining().as_millis()).unwrap_or(u64::MAX),
+                "echo": probe.echo,
                 "data": "x".repeat(probe.bytes as usize),
             })),
             ..Effects::default()
