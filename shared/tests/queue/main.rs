@@ -13,6 +13,7 @@ mod leases;
 mod limits;
 mod model;
 mod organisations;
+mod paces;
 mod priorities;
 mod push;
 mod rates;

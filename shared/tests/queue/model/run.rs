@@ -58,7 +58,7 @@ impl<'a> Run<'a> {
             Op::Replace(index) => self.replace(&index).await,
             Op::Replay(index) => self.replay(&index).await,
             Op::Settings { is_paused, concurrency, org_concurrency } => {
-                let settings = Settings { paused: is_paused, concurrency, org_concurrency };
+                let settings = Settings { paused: is_paused, concurrency, org_concurrency, ..Settings::default() };
                 self.rig.settings(settings).await;
                 self.model.settings = settings;
             }
@@ -158,12 +158,12 @@ impl<'a> Run<'a> {
             Back::Retry => Some(LONG),
             Back::RetryNow => Some(Duration::ZERO),
             Back::Snooze | Back::PutOff => Some(LONG),
-            Back::HandBack => None,
+            Back::ToTheFront => None,
         };
         match back {
             Back::Retry | Back::RetryNow => meta.attempt += 1,
             Back::Snooze => meta.snoozes += 1,
-            Back::HandBack | Back::PutOff => {}
+            Back::ToTheFront | Back::PutOff => {}
         }
         let answer = self.rig.queues.give_back(Q, &[GiveBack { lease, org, delay, meta }]).await.unwrap();
         self.given_back(lease.id, delay, meta, answer[0]);
@@ -272,6 +272,8 @@ impl<'a> Run<'a> {
         let rows: Vec<QueueJob> = rows.collect();
         assert_eq!(self.rig.push(&rows).await, rows.len());
         self.is_unfinished = false;
+        // Whose turn it was is forgotten, too.
+        self.rules = Rules::default();
     }
 
     /// In the end everything that waits is served, and nothing is left.
