@@ -96,7 +96,7 @@ async fn clients_of_new_orgs(line: &Line, count: usize) -> Result<Vec<Client>> {
 async fn ninety_nine_organisations_with_one_job_each_do_not_notice_a_flood() -> Result<()> {
     let line = Line::start(Stack::builder().worker_env("MILLRACE_QUEUES", "probe=8")).await?;
     let clients = clients_of_new_orgs(&line, 99).await?;
-    let flood = submit_all(line.client(), &vec![effect_probe(5); 3_000]).await?;
+    let flood = submit_all(line.client(), &vec![effect_probe(5); 2_000]).await?;
     line.ledger.wait_count("succeeded", 50, LONG).await?;
     let mut singles = Vec::new();
     for client in &clients {
@@ -110,7 +110,7 @@ async fn ninety_nine_organisations_with_one_job_each_do_not_notice_a_flood() -> 
     let flooding: Uuid = line.stack.org().parse()?;
     let overtaken: i64 = sqlx::query_scalar(sql).bind(flooding).fetch_one(line.ledger.pool()).await?;
     // What was claimed before it came, eight at a time, and what begins beside it.
-    assert!(overtaken <= 60, "{overtaken} of the flood's 3,000 went before a single job");
+    assert!(overtaken <= 60, "{overtaken} of the flood's 2,000 went before a single job");
     line.stack.drain().await
 }
 

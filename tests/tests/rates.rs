@@ -81,3 +81,27 @@ async fn kind_with_a_rate_delays_nobody_else_and_costs_its_jobs_nothing() -> Res
     assert_eq!(snoozes, 0, "waiting for a place is no snooze");
     line.stack.drain().await
 }
+
+#[tokio::test]
+async fn rate_that_an_operator_sets_holds_over_two_workers_until_it_is_lifted() -> Result<()> {
+    let line = Line::start(Stack::builder().workers(2).worker_env("MILLRACE_QUEUES", "probe=16")).await?;
+    let said = line.stack.cli_stdout(&["queues", "limit", "probe", "--org-rate", "10/1s"]).await?;
+    assert!(said.contains("10/1s per org"), "{said}");
+    let flood = submit_all(line.client(), &vec![effect_probe(0); 35]).await?;
+    let other = line.stack.client_of_other_org().await?;
+    let single = submit(&other, &effect_probe(0)).await?;
+    other.wait_job(&single, PATIENCE).await?;
+    assert!(line.ledger.count("queued").await? > 0, "the other one did not wait for the flood");
+    audit(&line, &[flood, vec![single]].concat(), LONG).await?.all_succeeded_at_once()?;
+    let (spread_ms, snoozes) = spread_and_snoozes(&line, line.stack.org()).await?;
+    assert!(spread_ms >= 2_300.0, "35 in {spread_ms} ms");
+    assert_eq!(snoozes, 0);
+
+    line.stack.cli_stdout(&["queues", "limit", "probe", "--rate", "1/1h", "--org-rate", "none"]).await?;
+    let waiting = submit_all(line.client(), &vec![effect_probe(0); 20]).await?;
+    line.ledger.wait_count("succeeded", 37, PATIENCE).await?;
+    assert_eq!(line.ledger.count("queued").await?, 19);
+    line.stack.cli_stdout(&["queues", "limit", "probe", "--rate", "none"]).await?;
+    audit(&line, &waiting, PATIENCE).await?.all_succeeded_at_once()?;
+    line.stack.drain().await
+}

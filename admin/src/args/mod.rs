@@ -14,7 +14,7 @@ use millrace_shared::{
     views::State,
 };
 
-pub use self::values::{Limit, NewOrOrg, PayloadSource, Weight};
+pub use self::values::{Limit, NewOrOrg, PayloadSource, RateLimit, Weight};
 use self::values::{duration, label, priority, rate, since};
 
 /// The operator's command line of Millrace.
@@ -99,8 +99,9 @@ pub enum QueuesCommand {
         /// asset, crm, graph or probe
         queue: QueueName,
     },
-    /// How many jobs may run at once, over all workers
-    #[command(group = ArgGroup::new("limits").required(true).multiple(true).args(["concurrency", "org_concurrency"]))]
+    /// How many jobs may run at once, and begin in how long, over all workers
+    #[command(group = ArgGroup::new("limits").required(true).multiple(true)
+        .args(["concurrency", "org_concurrency", "rate", "org_rate"]))]
     Limit {
         /// asset, crm, graph or probe
         queue: QueueName,
@@ -110,6 +111,12 @@ pub enum QueuesCommand {
         /// Of each organisation
         #[arg(long, value_name = "N|none")]
         org_concurrency: Option<Limit>,
+        /// How many may begin in how long, such as 10/1s, of the whole queue
+        #[arg(long, value_name = "N/PERIOD|none")]
+        rate: Option<RateLimit>,
+        /// How many may begin in how long, of each organisation
+        #[arg(long, value_name = "N/PERIOD|none")]
+        org_rate: Option<RateLimit>,
     },
 }
 

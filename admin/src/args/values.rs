@@ -3,7 +3,11 @@
 use std::{num::NonZeroU32, path::PathBuf, str::FromStr, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use millrace_shared::{ids::OrgId, jobs::Priority, queue::MAX_WEIGHT};
+use millrace_shared::{
+    ids::OrgId,
+    jobs::{Priority, Rate, RateError},
+    queue::MAX_WEIGHT,
+};
 
 /// An organisation that is to be made, or one that is there.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +50,25 @@ impl FromStr for Limit {
             return Err("too large; `none` is no limit".to_owned());
         }
         Ok(Self(Some(number)))
+    }
+}
+
+/// A rate, or none.
+#[derive(Clone, Copy, Debug)]
+pub struct RateLimit(Option<Rate>);
+
+impl RateLimit {
+    /// The rate, if there is to be one.
+    pub fn rate(self) -> Option<Rate> {
+        self.0
+    }
+}
+
+impl FromStr for RateLimit {
+    type Err = RateError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "none" { Ok(Self(None)) } else { text.parse().map(|rate| Self(Some(rate))) }
     }
 }
 

@@ -59,7 +59,8 @@ pub(super) async fn resume(
 
 /// Limit a queue.
 ///
-/// How many of its jobs may run at once, over all workers. Needs the role `operator`.
+/// How many of its jobs may run at once, and begin in how long, over all workers: what was set before is replaced. Needs the role
+/// `operator`.
 #[utoipa::path(
     put, path = "/v1/queues/{queue}/limits", tag = "Queues", operation_id = "limitQueue", request_body = QueueLimits,
     params(("queue" = String, Path, description = "The queue")),
@@ -78,6 +79,8 @@ pub(super) async fn limit(
     change(&state, &queue, |settings| {
         settings.concurrency = limits.concurrency;
         settings.org_concurrency = limits.org_concurrency;
+        settings.rate = limits.rate;
+        settings.org_rate = limits.org_rate;
     })
     .await
 }

@@ -14,6 +14,7 @@ mod limits;
 mod memory;
 mod model;
 mod organisations;
+mod paces;
 mod priorities;
 mod push;
 mod rates;

@@ -53,3 +53,34 @@ async fn limits_name_every_field_that_is_wrong() -> Result<()> {
     problem(&put(client, &nobody, &json!({ "weight": 2 })).await?, 404, "not_found");
     stack.drain().await
 }
+
+#[tokio::test]
+async fn limits_of_a_queue_are_set_replaced_and_told() -> Result<()> {
+    let stack = Stack::builder().workers(0).start().await?;
+    let client = stack.client_with_role("operator").await?;
+    let path = "/v1/queues/probe/limits";
+    let limits = json!({
+        "concurrency": 8, "org_concurrency": 2,
+        "rate": { "count": 100, "period_ms": 1_000 }, "org_rate": { "count": 600, "period_ms": 60_000 }
+    });
+    let set = put(&client, path, &limits).await?.expect(200)?;
+    assert_eq!(set, json!({ "queue": "probe", "paused": false, "limits": limits }));
+    let queues = client.get("/v1/queues").await?.expect(200)?;
+    let queues = queues["items"].as_array().expect("a list");
+    let told = queues.iter().find(|queue| queue["queue"] == "probe").expect("the queue");
+    assert_eq!(told["limits"], limits);
+    let lifted = put(&client, path, &json!({ "concurrency": 8 })).await?.expect(200)?;
+    assert_eq!((&lifted["limits"]["rate"], &lifted["limits"]["concurrency"]), (&json!(null), &json!(8)));
+    for (body, field) in [
+        (json!({ "concurrency": 0 }), "concurrency"),
+        (json!({ "org_concurrency": 1_000_001 }), "org_concurrency"),
+        (json!({ "rate": { "count": 0, "period_ms": 1_000 } }), "rate.count"),
+        (json!({ "rate": { "count": 1, "period_ms": 0 } }), "rate.period_ms"),
+        (json!({ "org_rate": { "count": 1, "period_ms": 86_400_001 } }), "org_rate.period_ms"),
+        (json!({ "org_rate": { "count": 1 } }), "org_rate.period_ms"),
+        (json!({ "org_rate": "10/1s" }), "org_rate"),
+    ] {
+        invalid(&put(&client, path, &body).await?, field);
+    }
+    stack.drain().await
+}

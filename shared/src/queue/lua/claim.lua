@@ -1,10 +1,21 @@
 -- ARGV: how many, lease in µs, worker, how many expired or due jobs to move at most.
 -- Returns {status, now in ms, next event in ms or 0, (id, envelope, meta, lease token) per job}. Whenever there are fewer jobs than
 -- asked for, the queue is marked so that the next change wakes the caller, and the next event says when to ask without being woken.
--- status: 0 served, 1 paused, 2 the queue's settings are lost (nothing is served until they are restored), 3 at the queue's limit.
+-- status: 0 served, 1 paused, 2 the queue's settings are lost (nothing is served until they are restored), 3 at the queue's limit or rate.
 even_without_memory()
 local asked, lease, worker, batch = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
 local want = asked
+local ctl = call('HMGET', P .. 'ctl', 'epoch', 'paused', 'limit', 'org_limit', 'own', 'turn', 'owed', 'rate', 'rate_used', 'org_rate')
+
+-- A rate is `interval,tolerance` in µs. It is used up to a time: each beginning moves that on by an interval, and may do so as long as it is
+-- no further ahead than the tolerance.
+local function rate_of(text)
+  local interval, tolerance = string.match(text or '', '^([^,]+),([^,]+)$')
+  return interval and { interval = tonumber(interval), tolerance = tonumber(tolerance) }
+end
+local function may_begin(rate, used) return math.floor((now_us + rate.tolerance - math.max(used, now_us)) / rate.interval) + 1 end
+local function use(rate, used, count) return math.max(used, now_us) + count * rate.interval end
+local rate, rate_used, org_rate = rate_of(ctl[8]), tonumber(ctl[9] or '0'), rate_of(ctl[10])
 
 -- Jobs whose worker let its lease run out go back to the front of their lane, counted as lost.
 local function return_lost()
@@ -43,6 +54,16 @@ local function promote_due()
   make_ready(ready, 'RPUSH')
 end
 
+-- Organisations that were over their rate and may go on.
+local function wake_rested()
+  local lanes = call('ZRANGEBYSCORE', P .. 'resting', '-inf', int(now_us), 'LIMIT', 0, batch)
+  if #lanes == 0 then return end
+  local orgs = {}
+  for i = 1, #lanes do orgs[i] = org_of(lanes[i]) end
+  call('ZREM', P .. 'resting', unpack(lanes))
+  unpark(orgs)
+end
+
 -- Nothing comes due while nothing is served: a worker that was told so would ask again and again.
 local function next_event(serving)
   local due = serving and call('ZRANGE', P .. 'delayed', 0, 0, 'WITHSCORES')[2]
@@ -52,11 +73,14 @@ local function next_event(serving)
     local ms = math.ceil(tonumber(expiry) / 1000) + 1
     if not at or ms < at then at = ms end
   end
+  local free = serving and rate and rate_used - rate.tolerance
+  local rested = serving and org_rate and call('ZRANGE', P .. 'resting', 0, 0, 'WITHSCORES')[2]
+  if free and free > now_us then at = math.min(at or math.huge, math.ceil(free / 1000)) end
+  if rested then at = math.min(at or math.huge, math.ceil(tonumber(rested) / 1000)) end
   return at and int(at) or '0'
 end
 
 return_lost()
-local ctl = call('HMGET', P .. 'ctl', 'epoch', 'paused', 'limit', 'org_limit', 'own', 'turn', 'owed')
 local status = 0
 if not ctl[1] then
   status = 2
@@ -64,11 +88,10 @@ elseif ctl[2] then
   status = 1
 else
   promote_due()
-  if ctl[3] then
-    local room = tonumber(ctl[3]) - call('ZCARD', P .. 'leases')
-    if room < want then want = room end
-    if want <= 0 then status = 3 end
-  end
+  if org_rate then wake_rested() end
+  if ctl[3] then want = math.min(want, tonumber(ctl[3]) - call('ZCARD', P .. 'leases')) end
+  if rate then want = math.min(want, may_begin(rate, rate_used)) end
+  if want <= 0 then status = 3 end
 end
 if status ~= 0 then
   call('HSET', P .. 'ctl', 'idle', 1)
@@ -80,7 +103,8 @@ local org_limit = ctl[4] and tonumber(ctl[4])
 -- How many organisations are looked at, and how many jobs taken, at most: cancelled ones are taken and not served.
 local probes, most = 2 * want + 64, 2 * want + 256
 
--- What holds for organisations, parallel to `orgs`: their weights, how many more of their jobs may run, and the sum of the weights.
+-- What holds for organisations, parallel to `orgs`: their weights, how many more of their jobs may run, and the sum of the weights; and up
+-- to when they have used up their rate.
 local function terms(orgs)
   local weights, rooms, total, bounded = {}, {}, 0, false
   local own = ctl[5] and call('HMGET', P .. 'own', unpack(orgs)) or {}
@@ -95,7 +119,21 @@ local function terms(orgs)
   for i = 1, #orgs do
     rooms[i] = rooms[i] and rooms[i] - (running[i] or 0) - (taking[orgs[i]] or 0) or math.huge
   end
-  return weights, rooms, total
+  local used = org_rate and call('ZMSCORE', P .. 'paced', unpack(orgs)) or {}
+  for i = 1, org_rate and #orgs or 0 do
+    used[i] = tonumber(used[i] or '0')
+    rooms[i] = math.min(rooms[i], may_begin(org_rate, used[i]) - (taking[orgs[i]] or 0))
+  end
+  return weights, rooms, total, used
+end
+
+-- Takes an organisation out of a ring that may not begin anything. One that is over its rate comes back by time.
+local function set_aside(lane, own, used)
+  park(lane, own)
+  parked[#parked + 1] = org_of(lane)
+  if not org_rate then return end
+  local then_used = use(org_rate, used, taking[org_of(lane)] or 0)
+  if may_begin(org_rate, then_used) <= 0 then call('ZADD', P .. 'resting', score(then_used - org_rate.tolerance), lane) end
 end
 
 -- Serves up to `count` jobs of one priority: the organisations with the least virtual time first, each a share by its weight.
@@ -108,14 +146,13 @@ local function serve(prio, count)
     call('HSET', P .. 'ctl', 'v' .. prio, heads[2])
     local orgs = {}
     for i = 1, #heads, 2 do orgs[#orgs + 1] = heads[i] end
-    local weights, rooms, total = terms(orgs)
+    local weights, rooms, total, used = terms(orgs)
     for i = 1, #orgs do
       probes = probes - 1
       local org, own, lane = orgs[i], heads[2 * i], prio .. orgs[i]
       if taken >= count then break end
       if rooms[i] <= 0 then
-        park(lane, own)
-        parked[#parked + 1] = org
+        set_aside(lane, own, used[i])
       else
         local share = math.min(math.ceil(open * weights[i] / total), count - taken, rooms[i])
         local got = call('LPOP', ready_key(lane), int(share))
@@ -147,6 +184,17 @@ local first, first_served = string.sub(owed, 1, 1), 0
 local reply = { 0, int(now), '0' }
 local token, expiry = int(now_us), int(now_us + lease)
 
+-- Counts beginnings against organisations' rates. Times that have passed say nothing and are cleared away.
+local function charge(counts)
+  for org, count in pairs(counts) do
+    local used = tonumber(call('ZSCORE', P .. 'paced', org) or '0')
+    call('ZADD', P .. 'paced', score(use(org_rate, used, count)), org)
+  end
+  local gone = call('ZRANGEBYSCORE', P .. 'paced', '-inf', int(now_us), 'LIMIT', 0, batch)
+  if #gone > 0 then call('ZREM', P .. 'paced', unpack(gone)) end
+  call('PEXPIRE', P .. 'paced', int(math.ceil((org_rate.tolerance + org_rate.interval) / 1000) + 1000))
+end
+
 -- Leases the jobs taken after the first `done` ones. Gives how many were cancelled; those leave their room to others.
 local function lease_out(done)
   local envelopes = call('HMGET', P .. 'job', unpack(ids, done + 1))
@@ -172,6 +220,11 @@ local function lease_out(done)
     call('ZADD', P .. 'leases', unpack(leases))
     call('HSET', P .. 'live', unpack(live))
     for org, count in pairs(counts) do call('HINCRBY', P .. 'running', org, count) end
+    if rate then
+      rate_used = use(rate, rate_used, #live / 2)
+      call('HSET', P .. 'ctl', 'rate_used', score(rate_used))
+    end
+    if org_rate then charge(counts) end
   end
   return #dropped
 end

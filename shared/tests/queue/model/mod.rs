@@ -58,7 +58,7 @@ pub enum Back {
     Retry,
     RetryNow,
     Snooze,
-    HandBack,
+    ToTheFront,
     /// What the gate does with a job over its kind's rate.
     PutOff,
 }
@@ -73,7 +73,7 @@ fn new_job() -> impl Strategy<Value = NewJob> {
 }
 
 fn back() -> impl Strategy<Value = Back> {
-    prop::sample::select(vec![Back::Retry, Back::RetryNow, Back::Snooze, Back::HandBack, Back::PutOff])
+    prop::sample::select(vec![Back::Retry, Back::RetryNow, Back::Snooze, Back::ToTheFront, Back::PutOff])
 }
 
 fn limit(most: u32) -> impl Strategy<Value = Option<u32>> {

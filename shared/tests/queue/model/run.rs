@@ -23,8 +23,8 @@ pub struct Run<'a> {
     rules: Rules,
     orgs: Vec<OrgId>,
     last: Snapshot,
-    /// The last claim said that it should be asked again at once.
-    is_unfinished: bool,
+    /// Whoever waits asks again without being woken: at once, or because leases and delays ran out, whose times it was told.
+    asks_again: bool,
     /// Times in the past, each later than those before.
     past: i64,
 }
@@ -40,7 +40,7 @@ impl<'a> Run<'a> {
         rig.settings(Settings::default()).await;
         let orgs: Vec<OrgId> = (0..ORGS).map(|_| OrgId::new()).collect();
         let last = Snapshot::read(rig, &orgs).await;
-        Self { rig, model: Model::default(), rules: Rules::default(), orgs, last, is_unfinished: false, past: 0 }
+        Self { rig, model: Model::default(), rules: Rules::default(), orgs, last, asks_again: false, past: 0 }
     }
 
     pub async fn step(&mut self, op: Op) {
@@ -58,7 +58,7 @@ impl<'a> Run<'a> {
             Op::Replace(index) => self.replace(&index).await,
             Op::Replay(index) => self.replay(&index).await,
             Op::Settings { is_paused, concurrency, org_concurrency } => {
-                let settings = Settings { paused: is_paused, concurrency, org_concurrency };
+                let settings = Settings { paused: is_paused, concurrency, org_concurrency, ..Settings::default() };
                 self.rig.settings(settings).await;
                 self.model.settings = settings;
             }
@@ -76,7 +76,7 @@ impl<'a> Run<'a> {
         self.last = Snapshot::read(self.rig, &self.orgs).await;
         self.last.assert_is(&self.model);
         let servable = if self.model.settings.paused { 0 } else { self.model.servable(1) };
-        assert!(servable == 0 || !self.last.is_idle || self.is_unfinished, "whoever waits was not woken");
+        assert!(servable == 0 || !self.last.is_idle || self.asks_again, "whoever waits was not woken");
     }
 
     fn queue_job(&self, id: JobId, known: Known, delay: Duration) -> QueueJob {
@@ -110,10 +110,15 @@ impl<'a> Run<'a> {
     }
 
     async fn claim(&mut self, want: usize) {
+        let time_came = !self.model.expired.is_empty() || !self.model.due.is_empty();
         let claim = self.rig.claim_for(want, LONG).await;
         let after = Snapshot::read(self.rig, &self.orgs).await;
         self.rules.claimed(&mut self.model, (&self.last, &after), want, &claim);
-        self.is_unfinished = claim.next_event == Some(Duration::ZERO);
+        self.asks_again = if claim.jobs.len() < want {
+            claim.next_event == Some(Duration::ZERO)
+        } else {
+            self.asks_again || time_came
+        };
         // What stood between served jobs and was cancelled is cleared away as well; how much is the script's matter.
         let marked: Vec<JobId> = self.model.cancelled.iter().copied().collect();
         for gone in self.rig.queues.missing(Q, &marked).await.unwrap() {
@@ -158,12 +163,12 @@ impl<'a> Run<'a> {
             Back::Retry => Some(LONG),
             Back::RetryNow => Some(Duration::ZERO),
             Back::Snooze | Back::PutOff => Some(LONG),
-            Back::HandBack => None,
+            Back::ToTheFront => None,
         };
         match back {
             Back::Retry | Back::RetryNow => meta.attempt += 1,
             Back::Snooze => meta.snoozes += 1,
-            Back::HandBack | Back::PutOff => {}
+            Back::ToTheFront | Back::PutOff => {}
         }
         let answer = self.rig.queues.give_back(Q, &[GiveBack { lease, org, delay, meta }]).await.unwrap();
         self.given_back(lease.id, delay, meta, answer[0]);
@@ -271,7 +276,9 @@ impl<'a> Run<'a> {
         });
         let rows: Vec<QueueJob> = rows.collect();
         assert_eq!(self.rig.push(&rows).await, rows.len());
-        self.is_unfinished = false;
+        self.asks_again = false;
+        // Whose turn it was is forgotten, too.
+        self.rules = Rules::default();
     }
 
     /// In the end everything that waits is served, and nothing is left.
