@@ -64,6 +64,8 @@ impl Gatherer {
 async fn take_in(database: &PgPool, queues: &Queues, mut batch: Vec<Submission>) {
     match insert(database, &batch).await {
         Ok(rows) => {
+            #[cfg(feature = "failpoints")]
+            crate::failpoint::reach("committed");
             intake::publish_rows(queues, &rows).await;
             let mut rows = rows.into_iter();
             for submission in batch {

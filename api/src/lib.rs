@@ -6,6 +6,8 @@
 mod envelope;
 mod error;
 mod extract;
+#[cfg(feature = "failpoints")]
+mod failpoint;
 mod gather;
 mod paced;
 mod routes;

@@ -14,7 +14,7 @@ usage: millrace-api                      serve the API
        millrace-api health [live|ready]  ask the one that serves here whether it is well
 Settings are environment variables; docs/configuration.md lists them.";
 
-fn main() -> ExitCode {
+pub(crate) fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
     match arguments.first().and_then(|name| name.to_str()) {
         None if arguments.is_empty() => start(),

@@ -42,6 +42,11 @@ impl Profile {
     }
 }
 
+/// What builds the API with failpoints beside the others. Features are told for the whole workspace, so that only the API's own crate is
+/// compiled a second time.
+const FAILPOINTS: [&str; 5] =
+    ["--workspace", "--features", "millrace-api/failpoints", "--bin", "millrace-api-failpoints"];
+
 /// A directory with `millrace-api`, `millrace-worker`, `millrace` and `millrace-bench`.
 #[derive(Clone, Debug)]
 pub struct Binaries {
@@ -63,7 +68,9 @@ impl Binaries {
     /// # Errors
     /// When it does not build.
     pub async fn build_with_tests(profile: Profile) -> Result<Self> {
-        Self::build_with(profile, &["--workspace", "--bins", "--tests", "--examples"]).await
+        let binaries = Self::build_with(profile, &["--workspace", "--bins", "--tests", "--examples"]).await?;
+        Self::run_build(profile, &FAILPOINTS).await?;
+        Ok(binaries)
     }
 
     /// The ones to test: those in `MILLRACE_TEST_BIN_DIR`, else built now, once for all tests of a run.
@@ -91,6 +98,22 @@ impl Binaries {
     #[must_use]
     pub fn api(&self) -> PathBuf {
         self.dir.join("millrace-api")
+    }
+
+    /// The program `millrace-api-failpoints`: the API as it is, but for places at which `MILLRACE_TEST_FAILPOINT` makes it die. It is
+    /// built here unless the run has built it already.
+    ///
+    /// # Errors
+    /// When it does not build.
+    pub async fn api_with_failpoints(&self) -> Result<PathBuf> {
+        static BUILT: OnceCell<()> = OnceCell::const_new();
+        let path = self.dir.join("millrace-api-failpoints");
+        if set(BIN_DIR).is_none() {
+            let build = async || Self::run_build(Profile::of_this_program(), &FAILPOINTS).await.map(drop);
+            BUILT.get_or_try_init(build).await?;
+        }
+        ensure!(path.is_file(), "{} is missing", path.display());
+        Ok(path)
     }
 
     /// The program `millrace-worker`.
@@ -177,6 +200,14 @@ impl Binaries {
     }
 
     async fn build_with(profile: Profile, what: &[&str]) -> Result<Self> {
+        let messages = Self::run_build(profile, what).await?;
+        let api = messages.lines().find_map(executable_of_api).context("cargo has not built millrace-api")?;
+        let dir = api.parent().context("millrace-api lies in no directory")?;
+        Ok(Self { dir: dir.to_owned() })
+    }
+
+    /// Runs `cargo build`; gives its messages.
+    async fn run_build(profile: Profile, what: &[&str]) -> Result<String> {
         let mut command = cargo();
         command.args(["build", "--message-format", "json-render-diagnostics"]).args(what);
         if profile == Profile::Release {
@@ -186,10 +217,7 @@ impl Binaries {
         let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true).spawn();
         let output = child.context("cannot run cargo")?.wait_with_output().await.context("cannot wait for cargo")?;
         ensure!(output.status.success(), "`cargo build {}` failed ({})", what.join(" "), output.status);
-        let messages = String::from_utf8_lossy(&output.stdout);
-        let api = messages.lines().find_map(executable_of_api).context("cargo has not built millrace-api")?;
-        let dir = api.parent().context("millrace-api lies in no directory")?;
-        Ok(Self { dir: dir.to_owned() })
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 }
 

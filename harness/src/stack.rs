@@ -39,6 +39,7 @@ pub struct StackBuilder {
     worker_environment: Vec<(String, String)>,
     own_postgres: Option<PostgresOptions>,
     redis: RedisOptions,
+    failpoint: Option<String>,
 }
 
 impl StackBuilder {
@@ -84,6 +85,13 @@ impl StackBuilder {
         self
     }
 
+    /// Has the API die at a failpoint, each time it gets there often enough: `committed:20` (see `api/src/failpoint.rs`).
+    #[must_use]
+    pub fn failpoint(mut self, failpoint: impl Into<String>) -> Self {
+        self.failpoint = Some(failpoint.into());
+        self
+    }
+
     /// Starts it: migrated database, organisation and admin key, API and workers ready.
     ///
     /// # Errors
@@ -110,13 +118,21 @@ impl StackBuilder {
             binaries.cli_stdout(&environment, &["migrate"]).await.context("cannot migrate the test's database")?;
         }
         let (org, key) = create_key(&binaries, &environment, "new", "admin").await?;
+        let mut api_environment = [environment.clone(), self.api_environment].concat();
+        let program = match self.failpoint {
+            None => binaries.api(),
+            Some(failpoint) => {
+                api_environment.push(("MILLRACE_TEST_FAILPOINT".into(), failpoint));
+                binaries.api_with_failpoints().await?
+            }
+        };
         let api = ServiceSpec {
             name: "api".into(),
-            program: binaries.api(),
+            program,
             arguments: Vec::new(),
             bind_variable: "MILLRACE_BIND",
             bind: "127.0.0.1:0".into(),
-            environment: [environment.clone(), self.api_environment].concat(),
+            environment: api_environment,
             inherit: Inherit::NoSettings,
             dir: run.path().to_owned(),
         };
@@ -179,6 +195,7 @@ impl Stack {
             worker_environment: Vec::new(),
             own_postgres: None,
             redis: RedisOptions::default(),
+            failpoint: None,
         }
     }
 

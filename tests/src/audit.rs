@@ -2,13 +2,14 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    fmt,
     time::Duration,
 };
 
 use anyhow::{Result, ensure};
 use uuid::Uuid;
 
-use crate::{JobFacts, Line, PATIENCE, until};
+use crate::{JobFacts, Line, PATIENCE, metric, until};
 
 /// What an audit found, for further questions.
 #[derive(Debug)]
@@ -33,17 +34,34 @@ impl Audit {
     }
 }
 
+impl fmt::Display for Audit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let effects: i64 = self.jobs.values().map(|job| job.effects).sum();
+        write!(f, "audit: {} jobs, by state {:?}, {effects} effects", self.jobs.len(), self.states)
+    }
+}
+
 /// Waits until every job has ended, and asserts that
 ///
 /// - every one of `accepted` is in the ledger,
 /// - a job with an effect has left exactly one row if it succeeded, and none otherwise,
-/// - Redis has forgotten all of them: no envelope, lease, counter or list entry is left.
+/// - no unique key is held by a job that has ended,
+/// - Redis has forgotten all of them: in no queue is an envelope, lease, counter, list entry or turn left,
+/// - no live worker counts a running job.
 ///
 /// At least one worker must run.
 ///
 /// # Errors
 /// What does not hold.
 pub async fn audit(line: &Line, accepted: &[String], deadline: Duration) -> Result<Audit> {
+    audit_within(line, accepted, deadline, PATIENCE).await
+}
+
+/// As [`audit`], with `patience` for Redis and the workers to forget the last jobs.
+///
+/// # Errors
+/// What does not hold.
+pub async fn audit_within(line: &Line, accepted: &[String], deadline: Duration, patience: Duration) -> Result<Audit> {
     line.ledger.wait_all_ended(deadline).await?;
     let jobs: HashMap<Uuid, JobFacts> = line.ledger.jobs().await?.into_iter().map(|job| (job.id, job)).collect();
     let lost: Vec<&String> =
@@ -56,12 +74,29 @@ pub async fn audit(line: &Line, accepted: &[String], deadline: Duration) -> Resu
         ensure!(job.effects == expected, "{} effects where {expected} should be: {job:?}", job.effects);
         *states.entry(job.state.clone()).or_default() += 1;
     }
+    let strays = line.ledger.strays().await?;
+    ensure!(strays.is_empty(), "Postgres still holds: {strays:?}");
+    forgotten(line, patience).await?;
+    Ok(Audit { jobs, states })
+}
+
+/// Waits until neither Redis nor a live worker holds anything of a job.
+///
+/// # Errors
+/// What they still hold after `patience`.
+pub async fn forgotten(line: &Line, patience: Duration) -> Result<()> {
     let mut left = Vec::new();
-    let clean = until("Redis has forgotten every job", PATIENCE, async || {
+    let clean = until("every job is forgotten", patience, async || {
         left = line.redis.leftovers().await?;
+        for worker in line.live_workers() {
+            let running = metric(&worker.url(), "millrace_running").await?;
+            if running != 0.0 {
+                left.push(format!("{} counts {running} running jobs", worker.process().name()));
+            }
+        }
         Ok(left.is_empty())
     });
     let clean = clean.await;
-    ensure!(clean.is_ok(), "Redis still holds, long after the last end: {left:?}");
-    Ok(Audit { jobs, states })
+    ensure!(clean.is_ok(), "still held, long after the last end: {left:?}");
+    Ok(())
 }

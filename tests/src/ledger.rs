@@ -95,11 +95,38 @@ impl Ledger {
     /// # Errors
     /// When that does not happen in time; the message tells the states.
     pub async fn wait_all_ended(&self, deadline: Duration) -> Result<()> {
-        let done = until("every job has ended", deadline, async || Ok(self.count("queued").await? == 0)).await;
+        let done = until("every job has ended", deadline, async || {
+            let asked = sqlx::query_scalar("SELECT NOT EXISTS (SELECT FROM jobs WHERE finished_at IS NULL)");
+            asked.fetch_one(&self.pool).await.context("cannot read the ledger")
+        });
+        let done = done.await;
         if let Err(error) = done {
             let states = self.states().await?;
             return Err(error.context(format!("jobs by state: {states:?}")));
         }
         Ok(())
+    }
+    /// What is in other tables without a job that accounts for it, one line each.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn strays(&self) -> Result<Vec<String>> {
+        let mut strays = Vec::new();
+        for (what, sql) in [
+            (
+                "effects of no job",
+                "SELECT count(*) FROM probe_effects e WHERE NOT EXISTS (SELECT FROM jobs WHERE id = e.job_id)",
+            ),
+            (
+                "unique keys of jobs that have ended",
+                "SELECT count(*) FROM job_uniques u JOIN jobs ON jobs.id = u.job_id WHERE finished_at IS NOT NULL",
+            ),
+        ] {
+            let count: i64 = sqlx::query_scalar(sql).fetch_one(&self.pool).await.context("cannot read the ledger")?;
+            if count > 0 {
+                strays.push(format!("{count} {what}"));
+            }
+        }
+        Ok(strays)
     }
 }

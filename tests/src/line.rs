@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use millrace_harness::{Client, Stack, StackBuilder};
+use millrace_harness::{Client, Service, Stack, StackBuilder};
 use serde_json::Value;
 
 use crate::{Ledger, RedisView};
@@ -37,6 +37,11 @@ impl Line {
         self.stack.client()
     }
 
+    /// The workers that have not ended.
+    pub fn live_workers(&self) -> impl Iterator<Item = &Service> {
+        self.stack.workers.iter().filter(|worker| worker.process().status().is_none())
+    }
+
     /// Reads a job.
     ///
     /// # Errors
@@ -58,6 +63,18 @@ impl Line {
         })
         .await?;
         Ok(job)
+    }
+
+    /// Waits until the handlers of exactly so many jobs run in the first worker: a leased job may still be on its way to its handler.
+    ///
+    /// # Errors
+    /// When that does not happen in time.
+    pub async fn wait_running(&self, count: u32) -> Result<()> {
+        let url = self.stack.workers[0].url();
+        crate::until(&format!("{count} jobs run"), crate::PATIENCE, async || {
+            Ok((crate::metric(&url, "millrace_running").await? - f64::from(count)).abs() < 0.5)
+        })
+        .await
     }
 
     /// Waits until a job has ended and returns it.

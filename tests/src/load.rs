@@ -1,9 +1,10 @@
 //! Making work: probes, batches, and traffic that goes on while something breaks.
 
 use std::{
+    fmt,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -83,14 +84,26 @@ impl Traffic {
     /// Starts `clients` clients that each submit `body` again and again, with `pause` between two requests.
     #[must_use]
     pub fn start(client: &Client, clients: usize, pause: Duration, body: &Value) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
+        let body = body.clone();
+        Self::varied(client, clients, pause, move |_| body.clone())
+    }
+
+    /// As [`start`](Self::start), with a body for each request: `body` gets its number, counted over all clients.
+    #[must_use]
+    pub fn varied(
+        client: &Client,
+        clients: usize,
+        pause: Duration,
+        body: impl Fn(u64) -> Value + Send + Sync + 'static,
+    ) -> Self {
+        let (stop, next, body) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)), Arc::new(body));
         let mut set = JoinSet::new();
         for _ in 0..clients {
-            let (client, body, stop) = (client.clone(), body.clone(), Arc::clone(&stop));
+            let (client, body, next, stop) = (client.clone(), Arc::clone(&body), Arc::clone(&next), Arc::clone(&stop));
             set.spawn(async move {
                 let mut submitted = Submitted::default();
                 while !stop.load(Ordering::Relaxed) {
-                    submitted.one(&client, &body).await;
+                    submitted.one(&client, &body(next.fetch_add(1, Ordering::Relaxed))).await;
                     sleep(pause).await;
                 }
                 submitted
@@ -125,5 +138,13 @@ impl Submitted {
             Err(error) => self.unanswered.push(format!("{error:#}")),
         }
         self.slowest = self.slowest.max(start.elapsed());
+    }
+}
+
+impl fmt::Display for Submitted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { accepted, refused, unanswered, slowest } = self;
+        write!(f, "{} accepted, {} refused, {} unanswered", accepted.len(), refused.len(), unanswered.len())?;
+        write!(f, ", the slowest answer after {slowest:.1?}")
     }
 }

@@ -1,6 +1,8 @@
-//! Questions to Redis about one queue. Which keys there are is told by the head of `shared/src/queue`.
+//! Questions to Redis about one queue, and about what is left in all of them. Which keys there are is told by the head of
+//! `shared/src/queue`.
 
 use anyhow::{Context, Result};
+use millrace_shared::jobs::QueueName;
 use redis::{AsyncCommands as _, aio::MultiplexedConnection};
 
 /// The test's own eyes on Redis. Connects anew for every question, because tests restart it.
@@ -64,36 +66,95 @@ impl RedisView {
         redis::cmd("FLUSHALL").query_async(&mut self.connection().await?).await.context("FLUSHALL failed")
     }
 
-    /// What is left of jobs, one line each; nothing when every job has ended and was forgotten.
+    /// What is left of jobs in any queue, one line each; nothing when every job has ended and was forgotten.
+    ///
+    /// A key that is not named here counts as left behind, so that a new one has to be thought about.
     ///
     /// # Errors
     /// When Redis is away.
     pub async fn leftovers(&self) -> Result<Vec<String>> {
         let mut connection = self.connection().await?;
+        let keys: Vec<Vec<u8>> = connection.keys("*").await?;
         let mut left = Vec::new();
-        for (name, command) in [
-            ("job", "HLEN"),
-            ("meta", "HLEN"),
-            ("live", "HLEN"),
-            ("running", "HLEN"),
-            ("leases", "ZCARD"),
-            ("delayed", "ZCARD"),
-        ] {
-            let count: usize = redis::cmd(command).arg(self.key(name)).query_async(&mut connection).await?;
-            if count > 0 {
-                left.push(format!("{count} in {name}"));
+        for key in keys {
+            // The ids of organisations in keys are raw bytes.
+            let shown = key.escape_ascii().to_string();
+            match lasting(&shown) {
+                Lasting::Always => {}
+                Lasting::UntilItExpires => {
+                    let ttl: i64 = connection.ttl(&key).await?;
+                    if ttl == -1 {
+                        left.push(format!("{shown} never expires"));
+                    }
+                }
+                Lasting::AtZero => {
+                    let counts: Vec<i64> = connection.hvals(&key).await?;
+                    if counts.iter().any(|count| *count != 0) {
+                        left.push(format!("{shown}: {counts:?}"));
+                    }
+                }
+                Lasting::Never => {
+                    let size = size(&mut connection, &key).await?;
+                    if size > 0 {
+                        left.push(format!("{size} in {shown}"));
+                    }
+                }
             }
         }
-        for pattern in ["ready:*", "parked:*"] {
-            let keys: Vec<redis::Value> = connection.keys(self.key(pattern)).await?;
-            if !keys.is_empty() {
-                left.push(format!("{} keys {pattern}", keys.len()));
-            }
-        }
-        let depths: Vec<i64> = connection.hvals(self.key("depth")).await?;
-        if depths.iter().any(|depth| *depth != 0) {
-            left.push(format!("depths {depths:?}"));
-        }
+        left.sort();
         Ok(left)
+    }
+}
+
+/// When a key may be there although no job is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Lasting {
+    Always,
+    UntilItExpires,
+    AtZero,
+    Never,
+}
+
+fn lasting(key: &str) -> Lasting {
+    let in_queue = key.strip_prefix("mr:{").and_then(|rest| rest.split_once("}:"));
+    let of_this_build = in_queue.filter(|(queue, _)| queue.parse::<QueueName>().is_ok());
+    match of_this_build {
+        Some((_, "ctl")) => Lasting::Always,
+        Some((_, "depth")) => Lasting::AtZero,
+        Some((_, name)) if name.starts_with("done:") => Lasting::UntilItExpires,
+        _ => Lasting::Never,
+    }
+}
+
+/// How many members a key has; 0 if it is gone by now.
+async fn size(connection: &mut MultiplexedConnection, key: &[u8]) -> Result<usize> {
+    let kind: String = redis::cmd("TYPE").arg(key).query_async(connection).await?;
+    let command = match kind.as_str() {
+        "none" => return Ok(0),
+        "hash" => "HLEN",
+        "zset" => "ZCARD",
+        "list" => "LLEN",
+        "set" => "SCARD",
+        _ => return Ok(1),
+    };
+    Ok(redis::cmd(command).arg(key).query_async(connection).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_named_may_stay() {
+        for (key, expected) in [
+            ("mr:{probe}:ctl", Lasting::Always),
+            ("mr:{asset}:done:178", Lasting::UntilItExpires),
+            ("mr:{probe}:depth", Lasting::AtZero),
+            ("mr:{probe}:ring:0", Lasting::Never),
+            ("mr:{unheard-of}:ctl", Lasting::Never),
+            ("anything", Lasting::Never),
+        ] {
+            assert_eq!(lasting(key), expected, "{key}");
+        }
     }
 }

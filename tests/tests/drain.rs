@@ -40,7 +40,7 @@ async fn drained_worker_hands_back_and_the_other_one_finishes() -> Result<()> {
 async fn job_that_ends_within_the_deadline_is_finished_and_not_handed_back() -> Result<()> {
     let line = Line::start(Stack::builder()).await?;
     let ids = submit_all(line.client(), &vec![effect_probe(1500); 10]).await?;
-    until("all run", PATIENCE, async || Ok(line.redis.leased().await? == 10)).await?;
+    line.wait_running(10).await?;
     let late = {
         let worker = line.stack.workers[0].process();
         worker.signal(Signal::TERM)?;
@@ -64,7 +64,7 @@ async fn job_that_ends_within_the_deadline_is_finished_and_not_handed_back() -> 
 async fn second_signal_hands_back_at_once() -> Result<()> {
     let mut line = Line::start(Stack::builder()).await?;
     let ids = submit_all(line.client(), &vec![effect_probe(5_000); 16]).await?;
-    until("all run", PATIENCE, async || Ok(line.redis.leased().await? == 16)).await?;
+    line.wait_running(16).await?;
     let start = Instant::now();
     let worker = line.stack.workers[0].process();
     worker.signal(Signal::TERM)?;

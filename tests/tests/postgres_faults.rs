@@ -76,7 +76,7 @@ async fn every_answer_of_202_before_and_between_crashes_of_postgres_is_kept() ->
 async fn worker_drains_in_time_while_postgres_is_away() -> Result<()> {
     let mut line = Line::start(own_postgres().worker_env("MILLRACE_DRAIN_TIMEOUT", "1s")).await?;
     let ids = submit_all(line.client(), &vec![effect_probe(500); 8]).await?;
-    until("all run", PATIENCE, async || Ok(line.redis.leased().await? == 8)).await?;
+    line.wait_running(8).await?;
     line.stack.postgres.stop().await?;
     let start = Instant::now();
     assert_eq!(line.stack.workers[0].terminate(PATIENCE).await?.code(), Some(0));

@@ -179,7 +179,7 @@ async fn api_and_worker_start_while_redis_is_away() -> Result<()> {
 async fn worker_drains_in_time_while_redis_is_away() -> Result<()> {
     let mut line = Line::start(short_lease(Stack::builder()).worker_env("MILLRACE_DRAIN_TIMEOUT", "1s")).await?;
     let ids = submit_all(line.client(), &vec![effect_probe(4_000); 8]).await?;
-    until("all run", PATIENCE, async || Ok(line.redis.leased().await? == 8)).await?;
+    line.wait_running(8).await?;
     line.stack.redis.stop().await?;
     let start = Instant::now();
     assert_eq!(line.stack.workers[0].terminate(PATIENCE).await?.code(), Some(0));

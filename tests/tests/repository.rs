@@ -56,3 +56,23 @@ fn what_holds_secrets_is_ignored_by_git() {
         assert!(status.success(), "{name} would be committed");
     }
 }
+
+#[test]
+fn every_guarantee_names_a_test_that_exists() {
+    let files = tracked();
+    let (_, guarantees) = files.iter().find(|(name, _)| name == "docs/guarantees.md").expect("the page is tracked");
+    let rows = guarantees.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| what holds"));
+    let mut named = 0;
+    for row in rows {
+        let proofs = row.trim_end_matches(" |").rsplit(" | ").next().unwrap_or_default();
+        let tests: Vec<&str> = proofs.split('`').skip(1).step_by(2).collect();
+        assert!(!tests.is_empty(), "no test proves: {row}");
+        for test in tests {
+            let defined = format!("fn {test}()");
+            let is_test = files.iter().any(|(name, text)| name.ends_with(".rs") && text.contains(&defined));
+            assert!(is_test, "there is no test {test}, named by: {row}");
+            named += 1;
+        }
+    }
+    assert!(named > 30, "only {named} tests are named");
+}

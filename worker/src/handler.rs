@@ -15,12 +15,15 @@ use futures_util::future::BoxFuture;
 use millrace_shared::{
     db::{self, runs},
     ids::{JobId, OrgId},
-    jobs::{JobPayload, NewJob, Policy},
+    jobs::{JobPayload, NewJob, Policy, Rate},
+    queue::{Queues, RateKey, RateRequest},
 };
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use sqlx::{PgConnection, PgPool};
 use tokio_util::sync::CancellationToken;
+
+use crate::engine::spread;
 
 type Source = Box<dyn std::error::Error + Send + Sync>;
 
@@ -29,6 +32,9 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
 
 /// How long a job waits that found Postgres away. It is counted from when Postgres takes the note, so there is no need for more.
 const DATABASE_AWAY: Duration = Duration::from_secs(1);
+
+/// How long a job waits that could not ask whether it is within a rate.
+const REDIS_AWAY: Duration = Duration::from_secs(1);
 
 /// A job kind's work.
 #[async_trait]
@@ -146,6 +152,7 @@ pub(crate) struct JobContext {
     /// Cancelled when the handler must end; a handler that starts processes or tasks passes it on.
     pub(crate) cancel: CancellationToken,
     pub(crate) pool: PgPool,
+    pub(crate) queues: Arc<Queues>,
     pub(crate) checkpoint: Mutex<Option<Value>>,
     pub(crate) last_progress: Mutex<Option<Instant>>,
 }
@@ -154,6 +161,29 @@ impl JobContext {
     /// How much of its time is left.
     pub(crate) fn remaining(&self) -> Duration {
         self.deadline.saturating_duration_since(Instant::now())
+    }
+
+    /// Takes one of what a rate allows its organisation under a key; where there is none left, the job is put off until its place comes, and
+    /// this call then lets it through. Several calls take several.
+    pub(crate) async fn limit(&self, key: &str, rate: Rate) -> Result<(), JobError> {
+        self.within(RateKey::named(Some(self.org), key), key, rate).await
+    }
+
+    /// As [`Self::limit`], for all organisations together.
+    pub(crate) async fn limit_of_all(&self, key: &str, rate: Rate) -> Result<(), JobError> {
+        self.within(RateKey::named(None, key), key, rate).await
+    }
+
+    async fn within(&self, key: RateKey, name: &str, rate: Rate) -> Result<(), JobError> {
+        let answers = self.queues.within_rates(&[RateRequest { key, rate, job: self.id }]).await;
+        let answers = answers.map_err(|error| JobError::Snooze { after: REDIS_AWAY, source: error.into() })?;
+        match answers.waits.first().copied().flatten() {
+            None => Ok(()),
+            Some(wait) => {
+                let source = format!("over the rate of {rate} for `{name}`").into();
+                Err(JobError::Snooze { after: spread(wait), source })
+            }
+        }
     }
 
     /// Tells people how far the job is. Losing this is harmless, so an error is not the handler's concern.

@@ -72,15 +72,21 @@ pub(crate) async fn serve(listener: TcpListener, checks: Checks, end: Cancellati
 async fn ready(State(checks): State<Checks>) -> impl IntoResponse {
     let postgres = tokio::time::timeout(PATIENCE, sqlx::query("SELECT 1").execute(&checks.pool));
     let redis = tokio::time::timeout(PATIENCE, checks.queues.ping());
-    let (postgres, redis) = tokio::join!(postgres, redis);
+    let writes = tokio::time::timeout(PATIENCE, checks.queues.takes_writes());
+    let (postgres, redis, writes) = tokio::join!(postgres, redis, writes);
     let (postgres, redis) = (matches!(postgres, Ok(Ok(_))), matches!(redis, Ok(Ok(_))));
     let draining = checks.drain.is_cancelled();
     let is_ready = postgres && redis && !draining;
     let state = |up: bool| if up { "up" } else { "down" };
+    // It works on what Redis has: that is how memory becomes free.
+    let writes = match writes {
+        Ok(Err(refused)) if redis => refused.why(),
+        _ => state(redis),
+    };
     let body: Value = json!({
         "status": if is_ready { "ready" } else if draining { "draining" } else { "not_ready" },
         "worker": checks.worker,
-        "checks": { "postgres": state(postgres), "redis": state(redis) },
+        "checks": { "postgres": state(postgres), "redis": writes },
     });
     (if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, Json(body))
 }

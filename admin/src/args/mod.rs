@@ -14,7 +14,7 @@ use millrace_shared::{
     views::State,
 };
 
-pub use self::values::{Limit, NewOrOrg, PayloadSource};
+pub use self::values::{Limit, NewOrOrg, PayloadSource, RateLimit, Weight};
 use self::values::{duration, label, priority, rate, since};
 
 /// The operator's command line of Millrace.
@@ -39,6 +39,8 @@ pub enum Command {
     Keys(KeysCommand),
     /// What the queues hold; pause, resume and limit them
     Queues(QueuesArgs),
+    /// Which organisations have weights or limits of their own; set them
+    Orgs(OrgsArgs),
     /// Jobs of every state
     #[command(subcommand)]
     Jobs(JobsCommand),
@@ -97,8 +99,9 @@ pub enum QueuesCommand {
         /// asset, crm, graph or probe
         queue: QueueName,
     },
-    /// How many jobs may run at once, over all workers
-    #[command(group = ArgGroup::new("limits").required(true).multiple(true).args(["concurrency", "org_concurrency"]))]
+    /// How many jobs may run at once, and begin in how long, over all workers
+    #[command(group = ArgGroup::new("limits").required(true).multiple(true)
+        .args(["concurrency", "org_concurrency", "rate", "org_rate"]))]
     Limit {
         /// asset, crm, graph or probe
         queue: QueueName,
@@ -108,6 +111,38 @@ pub enum QueuesCommand {
         /// Of each organisation
         #[arg(long, value_name = "N|none")]
         org_concurrency: Option<Limit>,
+        /// How many may begin in how long, such as 10/1s, of the whole queue
+        #[arg(long, value_name = "N/PERIOD|none")]
+        rate: Option<RateLimit>,
+        /// How many may begin in how long, of each organisation
+        #[arg(long, value_name = "N/PERIOD|none")]
+        org_rate: Option<RateLimit>,
+    },
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct OrgsArgs {
+    #[command(subcommand)]
+    pub command: Option<OrgsCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum OrgsCommand {
+    /// Set an organisation's weight, or how many of its jobs may run at once, over all workers
+    #[command(group = ArgGroup::new("limits").required(true).multiple(true).args(["weight", "concurrency"]))]
+    Limit {
+        /// The organisation
+        org: OrgId,
+        /// Only in this queue; otherwise in all for which nothing else was set
+        #[arg(long)]
+        queue: Option<QueueName>,
+        /// How many shares of the workers it gets where others get one, 1 to 1000
+        #[arg(long, value_name = "N|none")]
+        weight: Option<Weight>,
+        /// Instead of the queue's limit for each organisation
+        #[arg(long, value_name = "N|none")]
+        concurrency: Option<Limit>,
     },
 }
 

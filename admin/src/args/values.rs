@@ -3,7 +3,11 @@
 use std::{num::NonZeroU32, path::PathBuf, str::FromStr, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use millrace_shared::{ids::OrgId, jobs::Priority};
+use millrace_shared::{
+    ids::OrgId,
+    jobs::{Priority, Rate, RateError},
+    queue::MAX_WEIGHT,
+};
 
 /// An organisation that is to be made, or one that is there.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +50,50 @@ impl FromStr for Limit {
             return Err("too large; `none` is no limit".to_owned());
         }
         Ok(Self(Some(number)))
+    }
+}
+
+/// A rate, or none.
+#[derive(Clone, Copy, Debug)]
+pub struct RateLimit(Option<Rate>);
+
+impl RateLimit {
+    /// The rate, if there is to be one.
+    pub fn rate(self) -> Option<Rate> {
+        self.0
+    }
+}
+
+impl FromStr for RateLimit {
+    type Err = RateError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "none" { Ok(Self(None)) } else { text.parse().map(|rate| Self(Some(rate))) }
+    }
+}
+
+/// A weight, or none.
+#[derive(Clone, Copy, Debug)]
+pub struct Weight(Option<u16>);
+
+impl Weight {
+    /// The weight, if there is to be one.
+    pub fn number(self) -> Option<u16> {
+        self.0
+    }
+}
+
+impl FromStr for Weight {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "none" {
+            return Ok(Self(None));
+        }
+        let weight = text.parse().ok().filter(|weight| (1..=MAX_WEIGHT).contains(weight));
+        weight
+            .map(|weight| Self(Some(weight)))
+            .ok_or_else(|| format!("neither a number from 1 to {MAX_WEIGHT} nor `none`"))
     }
 }
 
@@ -134,6 +182,15 @@ mod tests {
         assert_eq!("8".parse::<Limit>().expect("a number").number(), Some(8));
         for text in ["0", "-1", "3000000000", "many"] {
             assert!(text.parse::<Limit>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_weight_is_a_small_number_or_none() {
+        assert_eq!("none".parse::<Weight>().expect("none").number(), None);
+        assert_eq!("1000".parse::<Weight>().expect("a number").number(), Some(1_000));
+        for text in ["0", "-1", "1001", "2.5", "heavy"] {
+            assert!(text.parse::<Weight>().is_err(), "{text}");
         }
     }
 }

@@ -5,6 +5,7 @@ mod doctor;
 mod jobs;
 mod keys;
 mod migrate;
+mod orgs;
 mod payload;
 mod queues;
 mod show;
@@ -25,6 +26,7 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Migrate => migrate::run(&App::new(out)?).await,
         Command::Keys(command) => keys::run(&App::new(out)?, command).await,
         Command::Queues(args) => queues::run(&App::new(out)?, args).await,
+        Command::Orgs(args) => orgs::run(&App::new(out)?, args).await,
         Command::Jobs(command) => jobs::run(&App::new(out)?, command).await,
         Command::Dlq(command) => dlq::run(&App::new(out)?, command).await,
     }

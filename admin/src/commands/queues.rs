@@ -15,7 +15,7 @@ use tokio::time::MissedTickBehavior;
 
 use crate::{
     app::App,
-    args::{Limit, QueuesArgs, QueuesCommand},
+    args::{Limit, QueuesArgs, QueuesCommand, RateLimit},
     ui::{self, Cell, Column, Table, Tone},
 };
 
@@ -29,10 +29,12 @@ pub async fn run(app: &App, args: QueuesArgs) -> Result<()> {
         },
         (Some(QueuesCommand::Pause { queue }), _) => change(app, queue, |settings| settings.paused = true).await,
         (Some(QueuesCommand::Resume { queue }), _) => change(app, queue, |settings| settings.paused = false).await,
-        (Some(QueuesCommand::Limit { queue, concurrency, org_concurrency }), _) => {
+        (Some(QueuesCommand::Limit { queue, concurrency, org_concurrency, rate, org_rate }), _) => {
             let limit = |settings: &mut Settings| {
                 settings.concurrency = concurrency.map_or(settings.concurrency, Limit::number);
                 settings.org_concurrency = org_concurrency.map_or(settings.org_concurrency, Limit::number);
+                settings.rate = rate.map_or(settings.rate, RateLimit::rate);
+                settings.org_rate = org_rate.map_or(settings.org_rate, RateLimit::rate);
             };
             change(app, queue, limit).await
         }
@@ -46,9 +48,8 @@ async fn change(app: &App, queue: QueueName, change: impl FnOnce(&mut Settings) 
         return app.out.document(&json!({ "queue": queue, "paused": settings.paused, "limits": limits }));
     }
     let state = if settings.paused { "is paused; what runs goes on" } else { "is open" };
-    let limit = |limit: Option<u32>| limit.map_or("no limit".to_owned(), |limit| limit.to_string());
-    let (whole, each) = (limit(settings.concurrency), limit(settings.org_concurrency));
-    app.out.line(&format!("{queue} {state} (jobs at once: {whole}; of each organisation: {each})"))
+    let limits = limits(settings.into()).unwrap_or_else(|| "no limits".to_owned());
+    app.out.line(&format!("{queue} {state} ({limits})"))
 }
 
 async fn queues(app: &App) -> Result<Vec<Queue>> {
@@ -146,10 +147,14 @@ fn frame(queues: &[Queue]) -> Vec<String> {
     lines
 }
 
-/// `8`, `2/org` or `8, 2/org`.
+/// `8 at once`, `2 at once per org`, `10/1s`, `5/1s per org`, or several of them.
 fn limits(limits: Limits) -> Option<String> {
-    let whole = limits.concurrency.map(|limit| limit.to_string());
-    let each = limits.org_concurrency.map(|limit| format!("{limit}/org"));
-    let parts: Vec<String> = whole.into_iter().chain(each).collect();
+    let parts = [
+        limits.concurrency.map(|limit| format!("{limit} at once")),
+        limits.org_concurrency.map(|limit| format!("{limit} at once per org")),
+        limits.rate.map(|rate| rate.to_string()),
+        limits.org_rate.map(|rate| format!("{rate} per org")),
+    ];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
     (!parts.is_empty()).then(|| parts.join(", "))
 }

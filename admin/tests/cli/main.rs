@@ -5,5 +5,6 @@ mod dlq;
 mod doctor;
 mod jobs;
 mod keys;
+mod orgs;
 mod place;
 mod queues;

@@ -54,7 +54,7 @@ async fn pausing_and_limits_reach_ledger_and_redis_and_leave_each_other_alone() 
     assert_eq!((&paused["paused"], &paused["limits"]["concurrency"]), (&true.into(), &8.into()));
     assert!(place.queues()?.stats(probe()).await?.paused);
     place.run(&["queues", "limit", "probe", "--concurrency", "none"]).await?.ok();
-    let expected = Settings { paused: true, concurrency: None, org_concurrency: Some(2) };
+    let expected = Settings { paused: true, org_concurrency: Some(2), ..Settings::default() };
     assert_eq!(stored(&place).await?, expected);
 
     let said = place.run(&["queues", "resume", "probe"]).await?.ok();

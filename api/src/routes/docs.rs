@@ -31,7 +31,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; c
             **Who you are.** Send `Authorization: Bearer` with an API key (`mr_…`) or a JSON web token with the claims `sub`, `org`, \
             `role` and `exp`. The organisation comes from the credential alone: whatever belongs to another one is a 404.\n\n\
             **Roles.** `submitter` submits, reads and cancels the organisation's jobs and documents. `operator` also handles dead \
-            letters and queues. `admin` may do everything. Queues serve all organisations at once, so `operator` and `admin` are \
+            letters, queues and organisations' limits. `admin` may do everything. Queues serve all organisations at once, so `operator` and `admin` are \
             for the platform's own staff.\n\n\
             **Errors** are `application/problem+json` (RFC 9457). Branch on `code`: its meaning never changes. `request_id` names the \
             request in the logs; every answer carries it as `x-request-id`. A 503 has `Retry-After`: the same request may be sent again.\n\n\
@@ -43,6 +43,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; c
         (name = "Assets", description = "Documents: uploaded, turned into text, cut into chunks."),
         (name = "Dead letters", description = "Jobs that were given up, until somebody replays or discards them."),
         (name = "Queues", description = "What waits and what runs, over all organisations."),
+        (name = "Organisations", description = "What holds for single organisations: weights and limits."),
         (name = "System", description = "Health, metrics, version."),
     ),
     components(schemas(Problem, ProblemField)),

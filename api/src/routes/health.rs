@@ -63,7 +63,7 @@ pub(super) struct Check {
 #[utoipa::path(
     get, path = "/health/ready", tag = "System", operation_id = "ready", security(()),
     responses(
-        (status = 200, description = "It accepts jobs; `degraded` says that Redis or the object store is away", body = Readiness),
+        (status = 200, description = "It accepts jobs; `degraded` says that Redis or the object store is away, or Redis out of memory", body = Readiness),
         (status = 503, description = "It does not: Postgres is away, a migration is missing, or it is draining"),
     ),
 )]
@@ -71,7 +71,7 @@ pub(super) async fn ready(State(state): State<AppState>) -> (StatusCode, Json<Re
     let (postgres, redis, storage) = tokio::join!(
         check("postgres", postgres(&state)),
         check("redis", async {
-            state.queues().ping().await.map(drop).map_err(|error| ("is not reachable", error.into()))
+            state.queues().takes_writes().await.map_err(|refused| (refused.why(), refused.into()))
         }),
         check("storage", async { state.storage().ping().await.map_err(|error| ("does not answer", error.into())) }),
     );

@@ -142,6 +142,8 @@ impl Submission {
             idempotency::answer(&mut transaction, self.org, key.as_ref(), &body).await?;
         }
         transaction.commit().await?;
+        #[cfg(feature = "failpoints")]
+        crate::failpoint::reach("committed");
         intake::publish(state.queues(), &taken).await;
         count(&rows);
         Ok(accepted(body, id_of(&rows, self.shape)))

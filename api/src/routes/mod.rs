@@ -8,6 +8,7 @@ mod docs;
 mod health;
 mod jobs;
 mod kinds;
+mod organisations;
 mod queues;
 mod system;
 mod upload;
@@ -64,6 +65,7 @@ fn quick() -> OpenApiRouter<AppState> {
         .routes(routes!(queues::pause))
         .routes(routes!(queues::resume))
         .routes(routes!(queues::limit))
+        .routes(routes!(organisations::get, organisations::limit))
         .routes(routes!(dead_letters::list))
         .routes(routes!(dead_letters::get))
         .routes(routes!(dead_letters::replay))

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use millrace_shared::control::change_settings;
-use millrace_shared::jobs::{FieldError, QueueName};
+use millrace_shared::jobs::QueueName;
 use millrace_shared::queue::Settings;
 use millrace_shared::wire::{self, Queue};
 
@@ -59,7 +59,8 @@ pub(super) async fn resume(
 
 /// Limit a queue.
 ///
-/// How many of its jobs may run at once, over all workers. Needs the role `operator`.
+/// How many of its jobs may run at once, and begin in how long, over all workers: what was set before is replaced. Needs the role
+/// `operator`.
 #[utoipa::path(
     put, path = "/v1/queues/{queue}/limits", tag = "Queues", operation_id = "limitQueue", request_body = QueueLimits,
     params(("queue" = String, Path, description = "The queue")),
@@ -71,17 +72,15 @@ pub(super) async fn limit(
     Path(queue): Path<String>,
     extract::Json(limits): extract::Json<QueueLimits>,
 ) -> Result<Json<QueueSettings>, ApiError> {
-    let wrong: Vec<FieldError> = [("concurrency", limits.concurrency), ("org_concurrency", limits.org_concurrency)]
-        .into_iter()
-        .filter(|(_, limit)| limit.is_some_and(|limit| !(1..=1_000_000).contains(&limit)))
-        .map(|(field, _)| FieldError::new(field, "must be from 1 to 1000000, or null for no limit"))
-        .collect();
+    let wrong = limits.wrong();
     if !wrong.is_empty() {
         return Err(ApiError::Invalid(wrong));
     }
     change(&state, &queue, |settings| {
         settings.concurrency = limits.concurrency;
         settings.org_concurrency = limits.org_concurrency;
+        settings.rate = limits.rate;
+        settings.org_rate = limits.org_rate;
     })
     .await
 }

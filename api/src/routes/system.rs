@@ -32,6 +32,8 @@ pub(super) async fn metrics(State(state): State<AppState>) -> Response {
     metrics::gauge!("millrace_database_connections", "state" => "idle").set(count(idle as u64));
     metrics::gauge!("millrace_database_connections", "state" => "used")
         .set(count(u64::from(pool.size()).saturating_sub(idle as u64)));
+    let takes_writes = tokio::time::timeout(QUEUES_TIMEOUT, state.queues().takes_writes()).await;
+    metrics::gauge!("millrace_redis_takes_writes").set(if matches!(takes_writes, Ok(Ok(_))) { 1.0 } else { 0.0 });
     let known = tokio::time::timeout(QUEUES_TIMEOUT, measure_queues(&state)).await.unwrap_or(false);
     metrics::gauge!("millrace_queue_figures_known").set(if known { 1.0 } else { 0.0 });
     ([(CONTENT_TYPE, METRICS_CONTENT_TYPE)], state.metrics().render()).into_response()
@@ -77,6 +79,10 @@ pub(super) fn describe_metrics() {
     metrics::describe_gauge!(
         "millrace_queue_figures_known",
         "1 if the queues' figures are of this scrape, 0 if of an earlier one."
+    );
+    metrics::describe_gauge!(
+        "millrace_redis_takes_writes",
+        "1 if Redis takes jobs, 0 if it is away, out of memory or read-only: then accepted jobs wait in Postgres."
     );
     metrics::describe_gauge!("millrace_database_connections", "Connections of this process to Postgres, by state.");
 }

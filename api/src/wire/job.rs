@@ -1,7 +1,7 @@
 use chrono::{DateTime, Utc};
 use millrace_shared::db::jobs::JobRow;
 use millrace_shared::ids::JobId;
-use millrace_shared::jobs::{JobRequest, Kind, OnConflict, Priority};
+use millrace_shared::jobs::{JobRequest, Kind, OnConflict, Priority, RateScope};
 use millrace_shared::wire::{self, Attempt, ErrorText, Job};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -144,7 +144,7 @@ impl From<JobRow> for DeadLetter {
 #[schema(example = json!({
     "kind": "asset.process", "description": "Extracts an uploaded document's text and cuts it into chunks.", "queue": "asset",
     "policy": {
-        "timeout_ms": 300_000, "max_attempts": 5, "backoff_base_ms": 1000, "backoff_cap_ms": 600_000, "on_conflict": "keep"
+        "timeout_ms": 300_000, "max_attempts": 5, "backoff_base_ms": 1000, "backoff_cap_ms": 600_000, "on_conflict": "keep", "rate": null
     },
     "schema": { "type": "object", "properties": { "asset_id": { "type": "string", "format": "uuid" } }, "required": ["asset_id"] }
 }))]
@@ -175,6 +175,19 @@ pub struct KindPolicy {
     pub backoff_cap_ms: u64,
     /// What a second job with the same unique key does: `keep` the waiting one, or `replace` its payload.
     pub on_conflict: &'static str,
+    /// How many of its jobs may begin in how long; null: as many as can.
+    pub rate: Option<KindRate>,
+}
+
+/// A kind's rate. Jobs over it wait for their place, which uses up no attempt.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct KindRate {
+    /// How many.
+    pub count: u32,
+    /// In how long, in milliseconds.
+    pub period_ms: u64,
+    /// Whose are counted together: each `organisation`'s, or all of the `kind`.
+    pub scope: &'static str,
 }
 
 impl From<&Kind> for KindInfo {
@@ -193,6 +206,14 @@ impl From<&Kind> for KindInfo {
                     OnConflict::Keep => "keep",
                     OnConflict::Replace => "replace",
                 },
+                rate: kind.policy.rate.map(|limit| KindRate {
+                    count: limit.rate.count,
+                    period_ms: limit.rate.period_ms,
+                    scope: match limit.scope {
+                        RateScope::Organisation => "organisation",
+                        RateScope::Kind => "kind",
+                    },
+                }),
             },
             schema: kind.schema.clone(),
         }

@@ -3,11 +3,13 @@
 
 mod asset;
 mod job;
+mod organisation;
 mod params;
 mod queue;
 
 pub use asset::{Asset, AssetState, Chunk, Uploaded};
 pub use job::{Accepted, BatchBody, DeadLetter, KindInfo, SubmitBody};
+pub use organisation::OrgLimitsBody;
 pub use params::{IdempotencyKey, Limit, Timestamp, Wait, page_request};
 pub use queue::{QueueLimits, QueueSettings};
 

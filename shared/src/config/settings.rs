@@ -108,7 +108,7 @@ settings! {
     LEASE: "MILLRACE_LEASE", &[Worker], Default("30s"), "30s",
         "How long a claimed job stays with a worker that gives no sign of life.";
     PROBE: "MILLRACE_PROBE", &[Api, Worker, Admin], Optional, "1",
-        "`1` enables the `probe` job kind, `0` disables it. Absent: on in development, off in production.";
+        "`1` enables the job kinds `probe` and `probe.paced`, `0` disables it. Absent: on in development, off in production.";
     EXTRACT_MEMORY: "MILLRACE_EXTRACT_MEMORY_BYTES", &[Worker], Default("1GiB"), "2GiB",
         "Memory limit of the child process that parses one document.";
     EXTRACT_CPU: "MILLRACE_EXTRACT_CPU_SECONDS", &[Worker], Default("60"), "120",

@@ -10,6 +10,7 @@ mod cursor;
 pub mod dead_letters;
 pub mod idempotency;
 pub mod jobs;
+pub mod org_settings;
 pub mod organisations;
 pub mod queues;
 pub mod runs;

@@ -7,12 +7,14 @@
 mod asset;
 mod policy;
 mod probe;
+mod rate;
 mod registry;
 mod submit;
 
 pub use asset::AssetProcess;
-pub use policy::{Backoff, OnConflict, Policy};
-pub use probe::{Probe, ProbeOutcome};
+pub use policy::{Backoff, KindRate, OnConflict, Policy, RateScope};
+pub use probe::{PacedProbe, Probe, ProbeLimit, ProbeOutcome};
+pub use rate::{Rate, RateError};
 pub use registry::{FieldError, JobPayload, Kind, KindSet, Kinds};
 pub use submit::{JobRequest, MAX_DELAY, MAX_PAYLOAD_BYTES, NewJob, RunAt, SubmitError};
 

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use rand::{Rng, RngExt};
 
+use super::Rate;
+
 /// A kind's defaults. A submission may lower or raise attempts and timeout within the bounds of [`super::SubmitError`].
 #[derive(Clone, Copy, Debug)]
 pub struct Policy {
@@ -17,6 +19,8 @@ pub struct Policy {
     pub max_snoozes: u32,
     /// What a second job with the same unique key does.
     pub on_conflict: OnConflict,
+    /// How many of its jobs may begin in how long, if that is bounded.
+    pub rate: Option<KindRate>,
 }
 
 impl Policy {
@@ -27,7 +31,26 @@ impl Policy {
         backoff: Backoff { base: Duration::from_secs(1), cap: Duration::from_secs(600) },
         max_snoozes: 500,
         on_conflict: OnConflict::Keep,
+        rate: None,
     };
+}
+
+/// A kind's rate. Jobs over it wait for their place, which uses up no attempt.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct KindRate {
+    /// How many in how long.
+    pub rate: Rate,
+    /// Whose jobs are counted together.
+    pub scope: RateScope,
+}
+
+/// Whose jobs are counted together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RateScope {
+    /// Those of each organisation.
+    Organisation,
+    /// All of the kind.
+    Kind,
 }
 
 /// What to do when a job with the same unique key is waiting already.

@@ -7,7 +7,7 @@ use schemars::{JsonSchema, generate::SchemaSettings};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use super::{AssetProcess, Policy, Probe, QueueName};
+use super::{AssetProcess, PacedProbe, Policy, Probe, QueueName};
 
 /// A job kind's payload, with everything that follows from the kind alone.
 pub trait JobPayload: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'static {
@@ -160,7 +160,7 @@ impl Kinds {
     pub fn new(set: KindSet) -> Self {
         let mut kinds = vec![Kind::of::<AssetProcess>()];
         if set == KindSet::WorkAndProbe {
-            kinds.push(Kind::of::<Probe>());
+            kinds.extend([Kind::of::<Probe>(), Kind::of::<PacedProbe>()]);
         }
         Self(kinds.into_iter().map(|kind| (kind.name, kind)).collect())
     }

@@ -26,7 +26,8 @@ pub fn near<'a>(rows: impl IntoIterator<Item = &'a JobRow>) -> Vec<QueueJob> {
     rows.into_iter().filter_map(JobRow::to_queue).filter(|job| job.delay <= HORIZON).collect()
 }
 
-/// Pushes committed jobs to Redis. A failure is logged and not given back, because the jobs are safe: the reconciler pushes them.
+/// Pushes committed jobs to Redis. A failure is not given back, because the jobs are safe: the reconciler pushes them. The log hears of the
+/// first one.
 pub async fn publish(queues: &Queues, rows: &[JobRow]) {
     let jobs = near(rows);
     if jobs.is_empty() {
@@ -34,7 +35,7 @@ pub async fn publish(queues: &Queues, rows: &[JobRow]) {
     }
     if let Err(error) = queues.push(&jobs).await {
         metrics::counter!("millrace_push_failures_total").increment(1);
-        tracing::warn!(error = %error, jobs = jobs.len(), "jobs are accepted but Redis did not take them; the reconciler will push them");
+        tracing::debug!(error = %error, jobs = jobs.len(), "jobs are accepted but Redis did not take them");
     }
 }
 

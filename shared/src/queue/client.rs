@@ -8,7 +8,7 @@ use redis::{
 };
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{Envelope, EnvelopeError, MAX_BATCH, Meta, scripts::Scripts};
+use super::{Envelope, EnvelopeError, MAX_BATCH, Meta, refusal::Refusals, scripts::Scripts};
 use crate::{
     ids::{JobId, OrgId},
     jobs::{Priority, QueueName},
@@ -23,6 +23,7 @@ pub struct Queues {
     client: Client,
     pub(super) connection: ConnectionManager,
     pub(super) scripts: Arc<Scripts>,
+    pub(super) refusals: Arc<Refusals>,
 }
 
 impl std::fmt::Debug for Queues {
@@ -149,7 +150,7 @@ impl Queues {
             .set_min_delay(Duration::from_millis(50))
             .set_max_delay(Duration::from_secs(1));
         let connection = ConnectionManager::new_lazy_with_config(client.clone(), config).map_err(ConnectError)?;
-        Ok(Self { client, connection, scripts: Arc::new(Scripts::new()) })
+        Ok(Self { client, connection, scripts: Arc::new(Scripts::new()), refusals: Arc::default() })
     }
 
     /// A connection of its own, subscribed to the wake channels of `queues`.
@@ -184,7 +185,9 @@ impl Queues {
                     call.arg(job.id.as_bytes()).arg(job.envelope.encode());
                     call.arg(millis(job.delay)).arg(job.meta.encode());
                 }
-                fresh += self.run::<usize>(&call).await?;
+                let taken = self.run::<usize>(&call).await;
+                self.refusals.note(&taken);
+                fresh += taken?;
             }
         }
         Ok(fresh)

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     ids::JobId,
-    jobs::{Priority, QueueName},
+    jobs::{Priority, QueueName, Rate},
 };
 
 /// How many organisations of a priority one call of the settings' script brings back.
@@ -59,6 +59,10 @@ pub struct Settings {
     pub concurrency: Option<u32>,
     /// How many of each organisation may.
     pub org_concurrency: Option<u32>,
+    /// How many jobs of the queue may begin in how long.
+    pub rate: Option<Rate>,
+    /// How many of each organisation may.
+    pub org_rate: Option<Rate>,
 }
 
 /// A queue's figures.
@@ -162,7 +166,8 @@ impl Queues {
         loop {
             let mut call = on(&self.scripts.settings, queue);
             call.arg(&epoch).arg(if settings.paused { "1" } else { "" });
-            call.arg(optional(settings.concurrency)).arg(optional(settings.org_concurrency)).arg(UNPARK_BATCH);
+            call.arg(optional(settings.concurrency)).arg(optional(settings.org_concurrency));
+            call.arg(encoded(settings.rate)).arg(encoded(settings.org_rate)).arg(UNPARK_BATCH);
             let left: usize = self.run(&call).await?;
             let calls = calls.get_or_insert(left.div_ceil(UNPARK_BATCH));
             if left == 0 || *calls == 0 {
@@ -191,6 +196,11 @@ impl Queues {
         let pairs = text.lines().filter_map(|line| line.trim_end().split_once(':'));
         Ok(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
     }
+}
+
+/// A rate as the scripts read it: interval and tolerance in µs.
+fn encoded(rate: Option<Rate>) -> String {
+    rate.map_or_else(String::new, |rate| format!("{},{}", rate.interval_us(), rate.tolerance_us()))
 }
 
 fn view((meta, live, due, known): (Option<Vec<u8>>, Option<String>, Option<f64>, bool)) -> Live {

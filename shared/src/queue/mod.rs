@@ -12,26 +12,37 @@
 //! | `mr:{q}:meta` | hash | id → `attempt,lost,snoozes`, only for jobs that have any; `x` marks a cancelled one |
 //! | `mr:{q}:ready:<prio>:<org>` | list | ids ready now, oldest first |
 //! | `mr:{q}:ring:<prio>` | zset | organisation → virtual time; the least is served next |
-//! | `mr:{q}:parked:<prio>` | zset | organisation at its concurrency limit → its virtual time |
+//! | `mr:{q}:parked:<prio>` | zset | organisation at its concurrency limit or over its rate → its virtual time |
+//! | `mr:{q}:resting` | zset | priority and organisation over its rate → when it may go on, µs |
+//! | `mr:{q}:paced` | zset | organisation → up to when it has used up its rate, µs; only where there is one |
 //! | `mr:{q}:delayed` | zset | id → due time, ms |
 //! | `mr:{q}:leases` | zset | id → lease expiry in µs |
 //! | `mr:{q}:live` | hash | id → `<claim in µs> <worker>` of what runs; the time of the claim is its fencing token, because no two scripts share a microsecond |
 //! | `mr:{q}:running` | hash | organisation → jobs running |
+//! | `mr:{q}:own` | hash | organisation → `weight,limit`, only for those with settings of their own |
 //! | `mr:{q}:depth` | hash | priority → ready jobs |
 //! | `mr:{q}:done:<n>` | counter | jobs finished in the n-th ten seconds, kept two minutes |
-//! | `mr:{q}:ctl` | hash | epoch, paused, limits, ring clocks; `idle` while a worker waits to be woken |
+//! | `mr:{q}:ctl` | hash | epoch, paused, limits and rates, ring clocks; whose `turn` it is and which priorities are `owed` theirs; `own_version` of the organisations' settings; `idle` while a worker waits to be woken |
 //! | `mr:{q}:wake` | channel | `w` there is work; `c<id>` a running job was cancelled |
+//!
+//! Rates are apart from the queues, because several may share one: `mr:{rate}:<key>` is a zset of times, see `lua/rate.lua`.
 //!
 //! Every operation is one script over a batch with bounded work, timed by Redis' own clock. Needs Redis 6.2 or Valkey.
 
 mod client;
 mod envelope;
 mod live;
+mod organisations;
+mod rates;
+mod refusal;
 mod scripts;
 
 pub use client::{Claim, ClaimStatus, Claimed, ConnectError, Extension, GiveBack, GivenBack, Lease, QueueJob, Queues};
 pub use envelope::{Envelope, EnvelopeError, INLINE_PAYLOAD_BYTES};
 pub use live::{Live, LiveState, QueueStats, Settings};
+pub use organisations::{MAX_WEIGHT, OrgSettings, OrgTerms};
+pub use rates::{HORIZON as RATE_HORIZON, RateAnswers, RateKey, RateRequest};
+pub use refusal::{Refused, why};
 
 use std::fmt;
 

@@ -18,6 +18,8 @@ pub(super) struct Scripts {
     pub(super) cancel: Script,
     pub(super) replace: Script,
     pub(super) settings: Script,
+    pub(super) organisations: Script,
+    pub(super) rate: Script,
     pub(super) missing: Script,
     pub(super) stats: Script,
 }
@@ -33,6 +35,8 @@ impl Scripts {
             cancel: script!("cancel.lua"),
             replace: script!("replace.lua"),
             settings: script!("settings.lua"),
+            organisations: script!("organisations.lua"),
+            rate: script!("rate.lua"),
             missing: script!("missing.lua"),
             stats: script!("stats.lua"),
         }

@@ -6,7 +6,7 @@ use tokio::time::timeout;
 use utoipa::ToSchema;
 
 use crate::{
-    jobs::{Priority, QUEUES, QueueName},
+    jobs::{Priority, QUEUES, QueueName, Rate},
     queue::{Queues, Settings},
     views::{self, QueueView, ViewError},
 };
@@ -32,13 +32,17 @@ impl Ready {
     }
 }
 
-/// How many jobs may run at once; nothing where there is no limit.
+/// How many jobs may run at once, and begin in how long; nothing where there is no limit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, ToSchema)]
 pub struct Limits {
     /// Of the whole queue, over all workers.
     pub concurrency: Option<u32>,
     /// Of each organisation.
     pub org_concurrency: Option<u32>,
+    /// How many may begin in how long, of the whole queue.
+    pub rate: Option<Rate>,
+    /// Of each organisation.
+    pub org_rate: Option<Rate>,
 }
 
 /// A queue and its figures, over all organisations.
@@ -46,7 +50,7 @@ pub struct Limits {
 #[schema(example = json!({
     "queue": "asset", "ready": { "critical": 0, "high": 3, "normal": 120, "low": 0 }, "delayed": 7, "running": 4, "dead": 1,
     "oldest_ready_age_ms": 840, "paused": false, "finished_last_minute": 96,
-    "limits": { "concurrency": null, "org_concurrency": 8 }, "live": true
+    "limits": { "concurrency": null, "org_concurrency": 8, "rate": null, "org_rate": { "count": 100, "period_ms": 1000 } }, "live": true
 }))]
 pub struct Queue {
     /// Its name.
@@ -66,7 +70,7 @@ pub struct Queue {
     pub paused: bool,
     /// Runs that ended in the last minute; 0 where Redis is away.
     pub finished_last_minute: u64,
-    /// Concurrency limits.
+    /// Limits and rates.
     pub limits: Limits,
     /// False where Redis is away and the figures are the ledger's alone: what runs then counts as ready.
     pub live: bool,
@@ -122,6 +126,7 @@ fn tell(view: &QueueView, is_live: bool) -> Queue {
 
 impl From<Settings> for Limits {
     fn from(settings: Settings) -> Self {
-        Self { concurrency: settings.concurrency, org_concurrency: settings.org_concurrency }
+        let Settings { concurrency, org_concurrency, rate, org_rate, .. } = settings;
+        Self { concurrency, org_concurrency, rate, org_rate }
     }
 }

@@ -8,7 +8,7 @@ use millrace_shared::{
         runs::Failure,
     },
     ids::{JobId, OrgId},
-    jobs::{JobRequest, QUEUES},
+    jobs::{JobRequest, QUEUES, Rate},
     queue::Settings,
 };
 use serde_json::json;
@@ -86,7 +86,8 @@ async fn a_queues_settings_are_kept_and_its_dead_letters_counted() {
     assert_eq!(queues::dead_count(&mut connection, QUEUES[3]).await.unwrap(), 1);
     assert_eq!(queues::dead_count(&mut connection, QUEUES[0]).await.unwrap(), 0);
     assert_eq!(queues::settings(&mut connection, QUEUES[3]).await.unwrap(), Settings::default());
-    let settings = Settings { paused: true, concurrency: Some(5), org_concurrency: None };
+    let settings =
+        Settings { paused: true, concurrency: Some(5), rate: Some(Rate::per_second(7)), ..Settings::default() };
     for settings in [settings, Settings { paused: false, ..settings }] {
         queues::set(&mut connection, QUEUES[3], settings).await.unwrap();
         assert_eq!(queues::settings(&mut connection, QUEUES[3]).await.unwrap(), settings);

@@ -11,6 +11,7 @@ mod concurrency;
 mod dead_letters;
 mod ends;
 mod idempotency;
+mod limits;
 mod plans;
 mod replay;
 mod runs;

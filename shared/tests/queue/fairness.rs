@@ -1,4 +1,4 @@
-//! Whose turn it is: priorities, and organisations within one.
+//! Whose turn it is among organisations.
 
 use std::collections::HashMap;
 
@@ -9,49 +9,6 @@ use millrace_shared::{
 };
 
 use crate::support::*;
-
-#[tokio::test]
-async fn the_more_urgent_is_served_first() {
-    let rig = Rig::start().await;
-    let org = OrgId::new();
-    let jobs: Vec<QueueJob> = Priority::ALL.iter().rev().map(|priority| job(org, *priority)).collect();
-    rig.push(&jobs).await;
-    let served: Vec<Priority> = rig.claim(4).await.iter().map(|job| job.priority).collect();
-    assert_eq!(served, Priority::ALL);
-}
-
-#[tokio::test]
-async fn one_claim_in_eight_serves_low_and_another_one_normal_under_a_flood_of_critical_jobs() {
-    let rig = Rig::start().await;
-    let org = OrgId::new();
-    let flood: Vec<QueueJob> = (0..200).map(|_| job(org, Priority::Critical)).collect();
-    let rest: Vec<QueueJob> =
-        (0..20).flat_map(|_| [job(org, Priority::Low), job(OrgId::new(), Priority::Normal)]).collect();
-    rig.push(&[flood, rest].concat()).await;
-    for round in 0..10 {
-        let mut served: HashMap<Priority, usize> = HashMap::new();
-        for _ in 0..8 {
-            *served.entry(rig.claim(1).await[0].priority).or_default() += 1;
-        }
-        let expected = HashMap::from([(Priority::Critical, 6), (Priority::Normal, 1), (Priority::Low, 1)]);
-        assert_eq!(served, expected, "round {round}");
-    }
-}
-
-#[tokio::test]
-async fn a_large_claim_that_serves_low_first_gives_it_a_quarter() {
-    let rig = Rig::start().await;
-    let org = OrgId::new();
-    let jobs: Vec<QueueJob> = (0..400).flat_map(|_| [job(org, Priority::Low), job(org, Priority::Critical)]).collect();
-    rig.push(&jobs).await;
-    let mut low = Vec::new();
-    for _ in 0..8 {
-        let claimed = rig.claim(40).await;
-        low.push(claimed.iter().filter(|job| job.priority == Priority::Low).count());
-    }
-    low.sort_unstable();
-    assert_eq!(low, [0, 0, 0, 0, 0, 0, 0, 10]);
-}
 
 /// One organisation with 1,000 jobs, then twenty with one each.
 async fn flood_and_twenty() -> (Rig, OrgId) {
@@ -163,4 +120,60 @@ async fn an_organisation_at_its_limit_does_not_get_more_than_its_share() {
     }
     let share = |org: &OrgId| served.get(org).copied().unwrap_or_default();
     assert!(share(&orgs[0]) <= 220, "a sixth of 1,200 is 200: {:?}", orgs.iter().map(share).collect::<Vec<_>>());
+}
+
+/// One organisation with `flood` jobs is being served; then 99 submit one each. How many of the flood's jobs are served before the last one.
+async fn flood_served_before_99(flood: usize, want: usize) -> Vec<usize> {
+    let rig = Rig::start().await;
+    let flooding = OrgId::new();
+    for _ in 0..flood / 500 {
+        rig.push(&normal(flooding, 500)).await;
+    }
+    rig.settle(&rig.claim(want).await).await;
+    let singles: Vec<QueueJob> = (0..99).flat_map(|_| normal(OrgId::new(), 1)).collect();
+    rig.push(&singles).await;
+    let (mut served, mut before) = (0, Vec::new());
+    while before.len() < 99 {
+        let claimed = rig.claim(want).await;
+        for job in &claimed {
+            if job.org == flooding { served += 1 } else { before.push(served) }
+        }
+        rig.settle(&claimed).await;
+    }
+    before
+}
+
+#[tokio::test]
+async fn ninety_nine_single_jobs_are_served_as_if_the_flood_were_not_there() {
+    for want in [1, 16, 100, 500] {
+        let before = flood_served_before_99(10_000, want).await;
+        // One job's worth of turn, or what fills up the claim that they are in.
+        assert!(before.iter().all(|served| *served <= want.max(2)), "claims of {want}: {before:?}");
+    }
+}
+
+#[tokio::test]
+#[ignore = "pushes 100,000 jobs"]
+async fn ninety_nine_single_jobs_do_not_notice_a_flood_of_100_000() {
+    for want in [1, 16, 500] {
+        let before = flood_served_before_99(100_000, want).await;
+        assert!(before.iter().all(|served| *served <= want.max(2)), "claims of {want}: {before:?}");
+    }
+}
+
+/// Each comes while the flood is being served, and not all at once.
+#[tokio::test]
+async fn a_single_job_that_comes_any_time_is_in_one_of_the_next_two_claims() {
+    let rig = Rig::start().await;
+    let flooding = OrgId::new();
+    for _ in 0..8 {
+        rig.push(&normal(flooding, 500)).await;
+    }
+    for round in 0..60 {
+        rig.claim(round % 9 + 1).await;
+        let single = normal(OrgId::new(), 1);
+        rig.push(&single).await;
+        let next = [ids(&rig.claim(1).await), ids(&rig.claim(1).await)].concat();
+        assert!(next.contains(&single[0].id), "round {round}");
+    }
 }

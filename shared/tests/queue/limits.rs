@@ -17,7 +17,8 @@ fn org_limit(concurrency: u32) -> Settings {
     Settings { org_concurrency: Some(concurrency), ..Settings::default() }
 }
 
-const PAUSED: Settings = Settings { paused: true, concurrency: None, org_concurrency: None };
+const PAUSED: Settings =
+    Settings { paused: true, concurrency: None, org_concurrency: None, rate: None, org_rate: None };
 
 #[tokio::test]
 async fn nothing_is_claimed_of_a_paused_queue_and_resuming_wakes_its_workers() {

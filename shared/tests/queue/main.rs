@@ -7,10 +7,16 @@
 mod support;
 
 mod cancel;
+mod concurrent;
 mod fairness;
 mod leases;
 mod limits;
+mod memory;
 mod model;
+mod organisations;
+mod paces;
+mod priorities;
 mod push;
+mod rates;
 mod view;
 mod wake;

@@ -7,7 +7,10 @@ use millrace_harness::{RedisOptions, RedisServer, RunDir};
 use millrace_shared::{
     ids::{JobId, OrgId},
     jobs::{Priority, QUEUES, QueueName},
-    queue::{Claim, ClaimStatus, Claimed, Envelope, GiveBack, GivenBack, Lease, Meta, QueueJob, Queues, Settings},
+    queue::{
+        Claim, ClaimStatus, Claimed, Envelope, GiveBack, GivenBack, Lease, Meta, OrgSettings, OrgTerms, QueueJob,
+        Queues, Settings,
+    },
 };
 use redis::aio::{MultiplexedConnection, PubSub};
 use serde_json::json;
@@ -42,6 +45,26 @@ impl Rig {
 
     pub async fn settings(&self, settings: Settings) {
         self.queues.apply_settings(Q, settings).await.unwrap();
+    }
+
+    /// Sets what holds for organisations, as the next change of the ledger.
+    pub async fn organisations(&self, settings: &[(OrgId, OrgSettings)]) {
+        for batch in settings.chunks(500) {
+            let known = self.queues.organisations_version(Q).await.unwrap();
+            let version = known.unwrap_or(0) + 1;
+            let terms: Vec<OrgTerms> =
+                batch.iter().map(|(org, settings)| OrgTerms { org: *org, settings: *settings, version }).collect();
+            assert!(self.queues.apply_organisations(Q, known, version, &terms).await.unwrap());
+        }
+    }
+
+    /// How many commands Redis ran for what `work` does, those of its scripts included.
+    pub async fn commands_of(&self, work: impl AsyncFnOnce()) -> u64 {
+        self.command::<String>(redis::cmd("CONFIG").arg("RESETSTAT")).await;
+        work().await;
+        let info: String = self.command(redis::cmd("INFO").arg("commandstats")).await;
+        let calls = info.lines().filter_map(|line| line.split_once("calls=")?.1.split(',').next()?.parse::<u64>().ok());
+        calls.sum()
     }
 
     pub async fn push(&self, jobs: &[QueueJob]) -> usize {
@@ -113,7 +136,7 @@ impl Rig {
     pub async fn assert_nothing_left(&self) {
         assert!(self.claim(1).await.is_empty());
         let left: Vec<String> = self.keys().await.into_iter().filter(|key| !key.starts_with("done:")).collect();
-        let allowed = ["ctl", "depth"];
+        let allowed = ["ctl", "depth", "own"];
         assert!(left.iter().all(|key| allowed.contains(&key.as_str())), "left: {left:?}");
         assert_eq!(self.queues.stats(Q).await.unwrap().ready, [0; 4]);
     }
@@ -152,6 +175,14 @@ pub fn job(org: OrgId, priority: Priority) -> QueueJob {
         payload: Some(json!({})),
     };
     QueueJob { id: JobId::new(), queue: Q, envelope, delay: Duration::ZERO, meta: Meta::default() }
+}
+
+pub fn weight(weight: u16) -> OrgSettings {
+    OrgSettings { weight: Some(weight), ..OrgSettings::default() }
+}
+
+pub fn own_limit(concurrency: u32) -> OrgSettings {
+    OrgSettings { concurrency: Some(concurrency), ..OrgSettings::default() }
 }
 
 pub fn normal(org: OrgId, count: usize) -> Vec<QueueJob> {

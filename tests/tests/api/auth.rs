@@ -74,6 +74,8 @@ const OPERATORS: &[&str] = &[
     "pauseQueue",
     "resumeQueue",
     "limitQueue",
+    "getOrganisationLimits",
+    "limitOrganisation",
 ];
 
 #[tokio::test]

@@ -13,6 +13,7 @@ fn good_body(operation: &str) -> Option<Value> {
         "submitJob" => json!({ "kind": "probe", "delay_ms": 3_600_000 }),
         "submitJobs" => json!({ "jobs": [{ "kind": "probe", "delay_ms": 3_600_000 }] }),
         "limitQueue" => json!({ "concurrency": 1000 }),
+        "limitOrganisation" => json!({ "queue": "probe", "weight": 2, "concurrency": 1000 }),
         "replayDeadLetter" => json!({}),
         "replayDeadLetters" | "discardDeadLetters" => json!({ "filter": {}, "dry_run": true }),
         _ => return None,

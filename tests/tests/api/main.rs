@@ -6,6 +6,7 @@ mod bad_input;
 mod batch;
 mod description;
 mod idempotency;
+mod limits;
 mod lists;
 mod outages;
 mod tenancy;

@@ -7,6 +7,7 @@ use std::{
 };
 
 use millrace_shared::{
+    control::RestoreError,
     db::runs,
     ids::JobId,
     jobs::QueueName,
@@ -19,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     buffer::{Buffer, Pace, Place},
+    pace::Gate,
     run::Run,
     settle::Settler,
     truth::{Source, Truth},
@@ -38,6 +40,7 @@ pub(crate) struct Claimer {
     pub(crate) worker: Arc<str>,
     pub(crate) queues: Queues,
     pub(crate) truth: Truth,
+    pub(crate) gate: Gate,
     pub(crate) pool: PgPool,
     pub(crate) settler: Settler,
     pub(crate) bell: Arc<Notify>,
@@ -54,6 +57,8 @@ enum Trouble {
     Redis(#[from] redis::RedisError),
     #[error("Postgres is away")]
     Postgres(#[from] sqlx::Error),
+    #[error("the queue's settings could not be restored")]
+    Restore(#[from] RestoreError),
 }
 
 /// What to do next.
@@ -117,7 +122,7 @@ impl Claimer {
     async fn claim(&self, places: Vec<Place>) -> Result<Option<Duration>, Trouble> {
         // First, so that nothing is claimed that could not begin: it would sit in its lease while others could run it.
         let mut source = self.truth.source(&self.pool).await?;
-        let claim = self.queues.claim(self.queue, places.len(), self.lease, &self.worker).await?;
+        let mut claim = self.queues.claim(self.queue, places.len(), self.lease, &self.worker).await?;
         if claim.status == ClaimStatus::Lost {
             self.restore(&mut source).await?;
             return Ok(None);
@@ -127,6 +132,7 @@ impl Claimer {
         if !claim.jobs.is_empty() {
             metrics::counter!("millrace_claims_total", "queue" => self.queue.as_str())
                 .increment(claim.jobs.len() as u64);
+            self.gate.admit(self.queue, &mut claim).await?;
             self.hand_over(&mut source, claim, places).await?;
         }
         Ok(pause)
@@ -168,8 +174,7 @@ impl Claimer {
 
     /// Redis lost the queue: brings the settings back from the ledger, so that it may serve again, and has the jobs pushed.
     async fn restore(&self, source: &mut Source) -> Result<(), Trouble> {
-        let settings = source.settings(self.queue).await?;
-        self.queues.apply_settings(self.queue, settings).await?;
+        source.restore(&self.queues, self.queue).await?;
         tracing::warn!(queue = %self.queue, "Redis had no data of this queue; it is being rebuilt from the ledger");
         self.reconciler.notify_one();
         Ok(())

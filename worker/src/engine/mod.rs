@@ -17,6 +17,7 @@ mod conclude;
 mod finish;
 mod isolate;
 mod keeper;
+mod pace;
 mod persist;
 mod reconciler;
 mod run;
@@ -25,6 +26,7 @@ mod truth;
 mod wake;
 
 pub(crate) use isolate::{CANNOT_BEGIN, COMMAND as RUN_ONE, Suspect};
+pub(crate) use pace::spread;
 pub(crate) use truth::Truth;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -53,6 +55,7 @@ use self::{
     finish::Finisher,
     isolate::Isolation,
     keeper::Keeper,
+    pace::Gate,
     reconciler::Reconciler,
     run::{HandlerService, Outcome, Panicked, Run, panicked},
     settle::{Patience, SettleLayer, Settler},
@@ -138,7 +141,7 @@ impl Engine {
             let bells = (Arc::clone(&bells[&served.queue]), Arc::clone(&reconciler.bell));
             tracker.spawn(self.claimer((served.queue, &buffer), settler, bells, &shutdown.drain).run());
             let backend = QueueBackend { buffer, layer };
-            let service = HandlerService { handlers: Arc::clone(&self.handlers), pool: self.pool.clone() };
+            let service = self.service();
             let name = format!("{}/{}", self.worker, served.queue);
             monitor = monitor.register(move |_| {
                 WorkerBuilder::new(name.as_str())
@@ -162,6 +165,11 @@ impl Engine {
         handed_back
     }
 
+    fn service(&self) -> HandlerService {
+        let (handlers, queues) = (Arc::clone(&self.handlers), Arc::new(self.queues.clone()));
+        HandlerService { handlers, pool: self.pool.clone(), queues }
+    }
+
     fn claimer(
         &self,
         (queue, buffer): (QueueName, &Arc<Buffer>),
@@ -176,6 +184,7 @@ impl Engine {
             worker: Arc::clone(&self.worker),
             queues: self.queues.clone(),
             truth: self.truth,
+            gate: Gate { queues: self.queues.clone(), handlers: Arc::clone(&self.handlers) },
             pool: self.pool.clone(),
             settler,
             bell,
@@ -244,11 +253,11 @@ pub(crate) async fn run_suspect(
     let concluder = Concluder {
         truth: Truth::Ledger,
         pool: pool.clone(),
-        queues,
+        queues: queues.clone(),
         handlers: Arc::clone(&handlers),
         worker,
         give_up: CancellationToken::new(),
     };
-    let service = HandlerService { handlers, pool: pool.clone() };
+    let service = HandlerService { handlers, pool: pool.clone(), queues: Arc::new(queues) };
     isolate::run_suspect(suspect, &pool, service, &concluder).await
 }

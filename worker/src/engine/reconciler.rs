@@ -12,7 +12,8 @@ use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use millrace_shared::{
-    db::{idempotency, jobs, queues as settings},
+    control::{self, RestoreError},
+    db::{idempotency, jobs},
     ids::JobId,
     jobs::{QUEUES, QueueName},
     ledger::{self, HORIZON},
@@ -58,6 +59,8 @@ enum Trouble {
     Redis(#[from] redis::RedisError),
     #[error("Postgres")]
     Postgres(#[from] sqlx::Error),
+    #[error("settings")]
+    Restore(#[from] RestoreError),
 }
 
 /// Up to where a queue has been compared.
@@ -131,8 +134,7 @@ impl Reconciler {
             Some(epoch) if !sweep_is_due => Some(epoch),
             // Also on every sweep, so that a setting made while Redis was away arrives.
             _ => {
-                let settings = settings::settings(connection, queue).await?;
-                self.queues.apply_settings(queue, settings).await?;
+                control::restore(connection, &self.queues, queue).await?;
                 self.queues.epoch(queue).await?
             }
         };

@@ -13,7 +13,7 @@ use millrace_shared::{
     db::runs::Begun,
     ids::OrgId,
     jobs::{Policy, QueueName},
-    queue::{Claimed, Lease, Meta},
+    queue::{Claimed, Lease, Meta, Queues},
 };
 use serde_json::Value;
 use sqlx::PgPool;
@@ -116,6 +116,7 @@ pub(crate) enum Outcome {
 pub(crate) struct HandlerService {
     pub(crate) handlers: Arc<Handlers>,
     pub(crate) pool: PgPool,
+    pub(crate) queues: Arc<Queues>,
 }
 
 impl Service<Task<Run>> for HandlerService {
@@ -146,6 +147,7 @@ impl HandlerService {
             deadline: Instant::now() + info.timeout,
             cancel: info.switch.token(),
             pool: self.pool.clone(),
+            queues: Arc::clone(&self.queues),
             checkpoint: Mutex::new(checkpoint),
             last_progress: Mutex::new(None),
         };

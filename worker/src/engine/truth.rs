@@ -1,10 +1,11 @@
 //! Whom the engine asks what is true.
 
 use millrace_shared::{
-    db::{queues as settings, runs},
+    control::{self, RestoreError},
+    db::runs,
     ids::JobId,
     jobs::QueueName,
-    queue::{Claimed, Settings},
+    queue::{Claimed, Queues, Settings},
 };
 use sqlx::{PgPool, Postgres, pool::PoolConnection};
 
@@ -47,11 +48,11 @@ impl Source {
         runs::begin(connection, &ids, &revisions).await
     }
 
-    /// A queue's settings.
-    pub(crate) async fn settings(&mut self, queue: QueueName) -> sqlx::Result<Settings> {
+    /// Brings a queue's settings to a Redis that has lost them, upon which it serves the queue.
+    pub(crate) async fn restore(&mut self, queues: &Queues, queue: QueueName) -> Result<(), RestoreError> {
         match self {
-            Self::Ledger(connection) => settings::settings(connection, queue).await,
-            Self::RedisAlone => Ok(Settings::default()),
+            Self::Ledger(connection) => control::restore(connection, queues, queue).await,
+            Self::RedisAlone => Ok(queues.apply_settings(queue, Settings::default()).await?),
         }
     }
 }

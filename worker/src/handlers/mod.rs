@@ -15,7 +15,7 @@ pub(crate) fn all(set: KindSet, config: &WorkerConfig) -> anyhow::Result<Handler
     let handlers = Handlers::default().with(asset::AssetHandler::new(config)?);
     Ok(match set {
         KindSet::Work => handlers,
-        KindSet::WorkAndProbe => handlers.with(probe::ProbeHandler),
+        KindSet::WorkAndProbe => handlers.with(probe::ProbeHandler).with(probe::PacedProbeHandler),
     })
 }
 

@@ -1,6 +1,7 @@
 -- ARGV: ids. The ledger has cancelled them already; here they must not be served again.
 -- A waiting job leaves a mark that the next claim clears away, because finding it in its list would scan the list.
 -- Returns per job: 0 unknown, 1 it waited, 2 it runs (its worker is told).
+even_without_memory()
 local reply = {}
 for i = 1, #ARGV do
   local id = ARGV[i]

@@ -6,6 +6,12 @@ local now_us = clock[1] * 1000000 + clock[2]
 local now = math.floor(now_us / 1000)
 
 local function int(number) return string.format('%d', number) end
+-- Virtual times of organisations with weights are fractions; this keeps every bit of them.
+local function score(number) return string.format('%.17g', number) end
+
+-- At its memory limit Redis refuses what may take memory, unless the script has written something that may not. Scripts that claim, end or
+-- hold up jobs begin with that: they are how memory becomes free again. (`flags=allow-oom` says the same, but not to Redis 6.2.)
+local function even_without_memory() call('HDEL', P .. 'ctl', '') end
 
 -- An envelope starts with its version, its priority and its organisation; the rest is not the scripts' business.
 local function lane_of(envelope) return string.sub(envelope, 2, 18) end
@@ -23,20 +29,30 @@ end
 local function join_ring(lane, own)
   local ring = P .. 'ring:' .. prio_of(lane)
   local v = call('HGET', P .. 'ctl', 'v' .. prio_of(lane)) or call('ZRANGE', ring, 0, 0, 'WITHSCORES')[2] or '0'
-  call('ZADD', ring, 'GT', int(math.max(tonumber(v), tonumber(own or '0'))), org_of(lane))
+  call('ZADD', ring, 'GT', score(math.max(tonumber(v), tonumber(own or '0'))), org_of(lane))
 end
 
--- Takes an organisation that is at its limit out of a ring, and lets it join again.
+-- Takes an organisation that is at its limit out of a ring.
 local function park(lane, own)
   call('ZREM', P .. 'ring:' .. prio_of(lane), org_of(lane))
   call('ZADD', P .. 'parked:' .. prio_of(lane), own, org_of(lane))
 end
-local function unpark(lane)
-  local parked = P .. 'parked:' .. prio_of(lane)
-  local own = call('ZSCORE', parked, org_of(lane))
-  if not own then return end
-  call('ZREM', parked, org_of(lane))
-  join_ring(lane, own)
+
+-- Lets organisations join the rings again that they were taken out of. Tells whether there were any.
+local function unpark(orgs)
+  local any = false
+  for prio = 0, 3 do
+    local parked = P .. 'parked:' .. prio
+    local own = call('ZMSCORE', parked, unpack(orgs))
+    for i = 1, #orgs do
+      if own[i] then
+        call('ZREM', parked, orgs[i])
+        join_ring(prio .. orgs[i], own[i])
+        any = true
+      end
+    end
+  end
+  return any
 end
 
 -- Collects members by key, in order of first appearance.
@@ -64,18 +80,17 @@ local function make_ready(groups, how)
   end
 end
 
--- Gives back the running slots of organisations; those that waited for one join the ring again.
+-- Gives back the running slots of organisations; those that waited for one join the ring again. Workers are told where that can be of use
+-- to them: whoever is idle has left no organisation in a ring that was not at its limit.
 local function release(groups)
   if #groups == 0 then return end
-  local limits = call('HMGET', P .. 'ctl', 'limit', 'org_limit')
   for i = 1, #groups do
     local org = groups[i]
     if call('HINCRBY', P .. 'running', org, -#groups[org]) <= 0 then call('HDEL', P .. 'running', org) end
-    if limits[2] then
-      for prio = 0, 3 do unpark(prio .. org) end
-    end
   end
-  if limits[1] or limits[2] then wake() end
+  local limits = call('HMGET', P .. 'ctl', 'limit', 'org_limit', 'own')
+  local unparked = (limits[2] or limits[3]) and unpark(groups)
+  if limits[1] or unparked then wake() end
 end
 
 -- Whose lease the caller still holds: parallel to `ids`, true or false. A lease given twice is held once.

@@ -1,5 +1,6 @@
 -- ARGV: lease in µs, then (id, lease token) per job.
 -- Returns per job 1 extended, 0 the lease is not the caller's any more, 2 the job was cancelled.
+even_without_memory()
 local ids, tokens = {}, {}
 for i = 2, #ARGV, 2 do
   ids[#ids + 1] = ARGV[i]

@@ -1,6 +1,7 @@
 -- ARGV: (id, lease token, organisation, delay in ms or -1, meta or '') per job. Ends a lease without ending the job: a retry and a snooze
 -- wait for their delay, a hand-back (-1) goes to the front of its lane at once.
 -- Returns per job: 1 given back, 0 the lease was not the caller's, 2 it had been cancelled and is forgotten.
+even_without_memory()
 local ids, tokens = {}, {}
 for i = 1, #ARGV, 5 do
   ids[#ids + 1] = ARGV[i]
