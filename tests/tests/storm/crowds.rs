@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::CALM;
 
-const SLOTS: usize = 64;
+const SLOTS: usize = 32;
 /// The most that one script may take.
 const SLOW: Duration = Duration::from_millis(5);
 /// From where on the slow log tells.
