@@ -10,8 +10,10 @@ use std::{
 
 use anyhow::{Context, Result};
 use chrono::Utc;
+use millrace_harness::{Program, Search};
 
 use crate::{
+    Options,
     report::{Params, Report},
     stats::{Samples, median},
 };
@@ -19,18 +21,25 @@ use crate::{
 /// How often the fixed piece of work is done, and the disk asked to keep a page.
 pub(crate) const SAMPLES: usize = 40;
 
-/// Prints what this machine is.
-pub(crate) fn describe(report: &mut Report) {
+/// Prints what this machine is, what runs on it, and what is common to all that is measured.
+pub(crate) async fn describe(options: &Options, report: &mut Report) {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let search = Search::default();
+    let settings: Vec<String> = options.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let params = Params::default()
         .with("model", model())
         .with("kernel", rustix::system::uname().release().to_string_lossy().into_owned())
-        .with("redis", version("redis-server").or_else(|| version("valkey-server")).unwrap_or_default())
+        .with("redis", search.version(Program::Redis).await.unwrap_or_default())
+        .with("postgres", search.version(Program::Postgres).await.unwrap_or_default())
         .with("build", if cfg!(debug_assertions) { "debug" } else { "release" })
-        .with("date", Utc::now().format("%Y-%m-%d %H:%M UTC").to_string());
+        .with("date", Utc::now().format("%Y-%m-%d %H:%M UTC").to_string())
+        .with("rounds", options.rounds)
+        .with("scale", options.scale)
+        .with("slots", options.slots)
+        .with("set", settings.join(" "));
     #[expect(clippy::cast_precision_loss, reason = "no machine has 2^53 cores")]
     report.add("cores", &params, cores as f64, "cores");
-    report.flush("This machine");
+    report.flush("This machine and this run");
 }
 
 /// Prints how much this machine does for others just now: how long a fixed piece of work takes and how much that varies, how long the
@@ -63,12 +72,6 @@ fn model() -> String {
     let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let line = text.lines().find(|line| line.starts_with("model name"));
     line.and_then(|line| line.split_once(": ")).map_or("unknown", |(_, model)| model).to_owned()
-}
-
-fn version(program: &str) -> Option<String> {
-    let output = std::process::Command::new(program).arg("--version").output().ok()?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    text.split_whitespace().find_map(|word| word.strip_prefix("v=")).map(str::to_owned)
 }
 
 fn spin_ms() -> f64 {

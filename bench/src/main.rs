@@ -116,7 +116,7 @@ async fn measure(cli: &Cli) -> Result<()> {
     let samples = cli.options.count(machine::SAMPLES, 4);
     let mut report = Report::new(cli.json);
     report.begin("machine");
-    machine::describe(&mut report);
+    machine::describe(&cli.options, &mut report).await;
     machine::noise(&mut report, "before", (run.path(), samples))?;
     let all = cli.benches.contains(&Bench::All);
     for bench in if all { Bench::EACH } else { &cli.benches } {

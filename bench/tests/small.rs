@@ -20,7 +20,7 @@ const METRICS: [(&str, &str); 7] = [
     ),
     (
         "durable",
-        "enqueue_bulk drain cpu_worker_us_per_job cpu_api_us_per_job cpu_redis_us_per_job cpu_postgres_us_per_job \
+        "enqueue_bulk drain shared_buffers cpu_worker_us_per_job cpu_api_us_per_job cpu_redis_us_per_job cpu_postgres_us_per_job \
          cpu_client_us_per_job",
     ),
     (
@@ -88,7 +88,7 @@ async fn a_benchmark_that_is_told_to_end_takes_its_servers_and_workers_along() {
     let binaries = Binaries::for_tests().await.expect("the binaries build");
     let mut running =
         bench(&["latency"], &binaries).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
-    let children = wait_children(&mut running, 2);
+    let children = wait_children(&mut running, "queue-worker");
     let pid = rustix::process::Pid::from_child(&running);
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it runs");
     running.wait().expect("it ends");
@@ -106,16 +106,21 @@ fn is_alive(pid: u32) -> bool {
     state.is_some_and(|state| !["Z", "X"].contains(&state))
 }
 
-/// The children of a process, once it has as many.
-fn wait_children(of: &mut Child, count: usize) -> Vec<u32> {
+/// The children of a process, once there is one with this word in its command line.
+fn wait_children(of: &mut Child, word: &str) -> Vec<u32> {
     let deadline = Instant::now() + PATIENCE;
+    let has_word = |pid: &u32| {
+        let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&words).contains(word)
+    };
     loop {
         let children = children(of.id());
-        if children.len() >= count {
+        if children.iter().any(has_word) {
+            assert!(children.len() > 1, "there is a worker without servers");
             return children;
         }
         assert!(of.try_wait().expect("it can be asked").is_none(), "it has ended by itself");
-        assert!(Instant::now() < deadline, "it has only {} children", children.len());
+        assert!(Instant::now() < deadline, "it has started no {word}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }

@@ -95,6 +95,16 @@ impl Search {
         bail!("{}", advice(&missing))
     }
 
+    /// The version of a server that is there, as the program itself tells it.
+    pub async fn version(&self, program: Program) -> Option<String> {
+        let path = self.find(program)?;
+        let path = if program == Program::Postgres { path.join("postgres") } else { path };
+        let output = Command::new(path).arg("--version").output().await.ok()?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let mut words = text.split_whitespace().map(|word| word.strip_prefix("v=").unwrap_or(word));
+        words.find(|word| word.starts_with(|first: char| first.is_ascii_digit())).map(str::to_owned)
+    }
+
     /// `redis-server` or `valkey-server`.
     pub(crate) async fn redis(&self) -> Result<PathBuf> {
         self.require(&[Program::Redis]).await?;

@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use anyhow::{Context, Result};
-use millrace_harness::{PostgresOptions, PostgresServer, RedisOptions, RedisServer, RunDir, Servers};
+use millrace_harness::{PostgresOptions, PostgresServer, Program, RedisOptions, RedisServer, RunDir, Search, Servers};
 use redis::{AsyncCommands, aio::MultiplexedConnection};
 use sqlx::{Connection, PgConnection};
 
@@ -188,4 +188,16 @@ async fn foreign_servers_are_used_but_not_stopped() -> Result<()> {
     assert!(redis.kill().await.is_err());
     assert_eq!((postgres.pid(), redis.pid()), (None, None));
     Servers { redis, postgres }.stop().await
+}
+
+#[tokio::test]
+async fn servers_tell_their_versions() -> Result<()> {
+    let search = Search::default();
+    search.require(&[Program::Redis, Program::Postgres]).await?;
+    for program in [Program::Redis, Program::Postgres] {
+        let version = search.version(program).await.context("no version")?;
+        let major: u32 = version.split('.').next().and_then(|major| major.parse().ok()).context(version)?;
+        assert!(major >= 6, "{program:?} {major}");
+    }
+    Ok(())
 }

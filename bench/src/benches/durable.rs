@@ -58,8 +58,25 @@ async fn accept(options: &Options, report: &mut Report) -> Result<()> {
             site.empty().await?;
         }
     }
-    site.stop().await?;
     report.flush("Accept: jobs checked, committed to the ledger and pushed; by one process, and by HTTP");
+    settings(&site, report).await?;
+    site.stop().await
+}
+
+/// What Postgres' figures depend on.
+async fn settings(site: &Site, report: &mut Report) -> Result<()> {
+    let mut params = Params::default();
+    for name in ["fsync", "synchronous_commit", "full_page_writes", "wal_compression", "max_wal_size"] {
+        let value: String =
+            sqlx::query_scalar("SELECT current_setting($1)").bind(name).fetch_one(site.ledger()?).await?;
+        params = params.with(name, value);
+    }
+    let pages: String = sqlx::query_scalar("SELECT setting FROM pg_settings WHERE name = 'shared_buffers'")
+        .fetch_one(site.ledger()?)
+        .await?;
+    let megabytes = pages.parse::<f64>().context("shared_buffers is no number")? * 8_192.0 / 1e6;
+    report.add("shared_buffers", &params, megabytes, "MB");
+    report.flush("Postgres' settings");
     Ok(())
 }
 
