@@ -119,9 +119,12 @@ fn lasting(key: &str) -> Lasting {
     let in_queue = key.strip_prefix("mr:{").and_then(|rest| rest.split_once("}:"));
     let of_this_build = in_queue.filter(|(queue, _)| queue.parse::<QueueName>().is_ok());
     match of_this_build {
-        Some((_, "ctl")) => Lasting::Always,
+        // Settings, which no job has to do with.
+        Some((_, "ctl" | "own")) => Lasting::Always,
         Some((_, "depth")) => Lasting::AtZero,
         Some((_, name)) if name.starts_with("done:") => Lasting::UntilItExpires,
+        // What has begun under a rate counts for a while after the job that did.
+        None if key.starts_with("mr:{rate}:") => Lasting::UntilItExpires,
         _ => Lasting::Never,
     }
 }
