@@ -62,12 +62,12 @@ async fn storm(scale: Scale) -> Result<()> {
     }
 
     line.client().post_empty("/v1/queues/probe/resume").await?.expect(200)?;
-    line.ledger.wait_count("succeeded", i64::try_from(scale.backlog)? / 2, CALM).await?;
+    line.ledger.wait_count("succeeded", i64::try_from(scale.backlog)? / 2, CALM * 3).await?;
     let submitted = traffic.stop().await;
     ensure!(submitted.refused.is_empty() && submitted.unanswered.is_empty(), "{submitted:?}");
     ensure!(submitted.slowest < SLOWEST_ANSWER, "an answer took {:?}", submitted.slowest);
     ids.extend(submitted.accepted.iter().cloned());
-    let audit = audit(&line, &ids, CALM * 2).await?;
+    let audit = audit(&line, &ids, CALM * 3).await?;
     println!("Redis had room for {known} of {} jobs; {failures} pushes failed; {submitted}; {audit}", scale.backlog);
     audit.all_succeeded_at_once()?;
     until("readiness and the log tell that it is over", CALM, async || {
