@@ -3,7 +3,9 @@
 
 use anyhow::{Context, Result};
 use millrace_shared::jobs::QueueName;
-use redis::{AsyncCommands as _, aio::MultiplexedConnection};
+use redis::{AsyncCommands as _, AsyncConnectionConfig, aio::MultiplexedConnection};
+
+use crate::PATIENCE;
 
 /// The test's own eyes on Redis. Connects anew for every question, because tests restart it.
 #[derive(Clone, Debug)]
@@ -26,7 +28,10 @@ impl RedisView {
     /// # Errors
     /// When Redis is away.
     pub async fn connection(&self) -> Result<MultiplexedConnection> {
-        self.client.get_multiplexed_async_connection().await.context("Redis is away")
+        // By itself a client is patient for half a second, which a busy machine takes at times.
+        let config =
+            AsyncConnectionConfig::new().set_connection_timeout(Some(PATIENCE)).set_response_timeout(Some(PATIENCE));
+        self.client.get_multiplexed_async_connection_with_config(&config).await.context("Redis is away")
     }
 
     fn key(&self, name: &str) -> String {
