@@ -47,6 +47,9 @@ impl Profile {
 const FAILPOINTS: [&str; 5] =
     ["--workspace", "--features", "millrace-api/failpoints", "--bin", "millrace-api-failpoints"];
 
+/// What builds the library that shifts a process's clock.
+const CLOCK_SHIFT: [&str; 2] = ["--package", "millrace-clockshift"];
+
 /// A directory with `millrace-api`, `millrace-worker`, `millrace` and `millrace-bench`.
 #[derive(Clone, Debug)]
 pub struct Binaries {
@@ -70,6 +73,7 @@ impl Binaries {
     pub async fn build_with_tests(profile: Profile) -> Result<Self> {
         let binaries = Self::build_with(profile, &["--workspace", "--bins", "--tests", "--examples"]).await?;
         Self::run_build(profile, &FAILPOINTS).await?;
+        Self::run_build(profile, &CLOCK_SHIFT).await?;
         Ok(binaries)
     }
 
@@ -107,11 +111,25 @@ impl Binaries {
     /// When it does not build.
     pub async fn api_with_failpoints(&self) -> Result<PathBuf> {
         static BUILT: OnceCell<()> = OnceCell::const_new();
-        let path = self.dir.join("millrace-api-failpoints");
+        self.built_for_tests("millrace-api-failpoints", &FAILPOINTS, &BUILT).await
+    }
+
+    /// A library that shifts the wall clock of a process which loads it with `LD_PRELOAD` (Linux): see the crate `clockshift`. It is built
+    /// here unless the run has built it already.
+    ///
+    /// # Errors
+    /// When it does not build.
+    pub async fn clock_shift(&self) -> Result<PathBuf> {
+        static BUILT: OnceCell<()> = OnceCell::const_new();
+        self.built_for_tests("libmillrace_clockshift.so", &CLOCK_SHIFT, &BUILT).await
+    }
+
+    async fn built_for_tests(&self, file: &str, what: &[&str], built: &OnceCell<()>) -> Result<PathBuf> {
         if set(BIN_DIR).is_none() {
-            let build = async || Self::run_build(Profile::of_this_program(), &FAILPOINTS).await.map(drop);
-            BUILT.get_or_try_init(build).await?;
+            let build = async || Self::run_build(Profile::of_this_program(), what).await.map(drop);
+            built.get_or_try_init(build).await?;
         }
+        let path = self.dir.join(file);
         ensure!(path.is_file(), "{} is missing", path.display());
         Ok(path)
     }

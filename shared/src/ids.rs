@@ -4,6 +4,7 @@
 
 use std::{fmt, str::FromStr};
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -84,3 +85,61 @@ id!(
     /// An API key's record; never the key itself.
     KeyId
 );
+
+impl JobId {
+    /// The lowest id of a job accepted at `time`, to the millisecond: every id made earlier is below it. The ledger's partitions and whatever
+    /// else goes by the time of acceptance are bounded by it. It is no valid UUIDv7 itself, so that nothing can be below it.
+    ///
+    /// The time in an id is that of the API's host. It decides where a row lies and never what becomes of it: whether a job is due is decided by
+    /// `run_at`, and whether it may be forgotten by `finished_at`, which are Postgres' times. So a wrong clock costs nothing but order.
+    #[must_use]
+    pub fn lowest_at(time: DateTime<Utc>) -> Self {
+        // 48 bits of milliseconds since 1970: https://www.rfc-editor.org/rfc/rfc9562#section-5.7
+        let millis = u128::try_from(time.timestamp_millis()).unwrap_or(0).min((1 << 48) - 1);
+        Self(Uuid::from_u128(millis << 80))
+    }
+
+    /// The time that is in it, to the millisecond. Ids made elsewhere than here may hold any.
+    #[must_use]
+    pub fn time(self) -> DateTime<Utc> {
+        let millis = i64::try_from(self.0.as_u128() >> 80).unwrap_or(i64::MAX);
+        DateTime::from_timestamp_millis(millis).unwrap_or(DateTime::<Utc>::MAX_UTC)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id_at(time: DateTime<Utc>) -> JobId {
+        let seconds = u64::try_from(time.timestamp()).unwrap();
+        JobId(Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, seconds, time.timestamp_subsec_nanos())))
+    }
+
+    #[test]
+    fn a_times_lowest_id_is_between_the_ids_before_and_from_it() {
+        let time: DateTime<Utc> = "2026-11-21T08:00:00.123Z".parse().unwrap();
+        let bound = JobId::lowest_at(time);
+        for _ in 0..1_000 {
+            assert!(id_at(time - chrono::Duration::milliseconds(1)) < bound);
+            assert!(id_at(time) >= bound);
+        }
+        assert_eq!(bound.to_string(), "01a1fd1e-8c7b-0000-0000-000000000000");
+    }
+
+    #[test]
+    fn an_id_gives_its_time_back() {
+        let time: DateTime<Utc> = "2026-11-21T08:00:00.123Z".parse().unwrap();
+        assert_eq!(JobId::lowest_at(time).time(), time);
+        assert_eq!(id_at(time).time(), time);
+    }
+
+    #[test]
+    fn times_that_no_id_can_hold_are_the_ends_of_the_range() {
+        assert_eq!(JobId::lowest_at(DateTime::<Utc>::MIN_UTC), JobId(Uuid::nil()));
+        let last = JobId::lowest_at(DateTime::<Utc>::MAX_UTC);
+        assert!(last > JobId::new());
+        assert_eq!(last.time(), DateTime::from_timestamp_millis((1 << 48) - 1).unwrap());
+        assert!(JobId(Uuid::max()).time() >= last.time());
+    }
+}

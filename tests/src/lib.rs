@@ -9,7 +9,7 @@ mod metrics;
 mod noise;
 mod redis_view;
 mod slots;
-mod token;
+mod tenants;
 mod until;
 
 pub use audit::{Audit, audit, audit_within, forgotten};
@@ -20,5 +20,5 @@ pub use metrics::metric;
 pub use noise::Noise;
 pub use redis_view::RedisView;
 pub use slots::all_slots_are_free;
-pub use token::client_of_org;
+pub use tenants::clients_of_new_orgs;
 pub use until::{PATIENCE, until};

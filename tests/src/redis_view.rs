@@ -3,7 +3,9 @@
 
 use anyhow::{Context, Result};
 use millrace_shared::jobs::QueueName;
-use redis::{AsyncCommands as _, aio::MultiplexedConnection};
+use redis::{AsyncCommands as _, AsyncConnectionConfig, aio::MultiplexedConnection};
+
+use crate::PATIENCE;
 
 /// The test's own eyes on Redis. Connects anew for every question, because tests restart it.
 #[derive(Clone, Debug)]
@@ -26,7 +28,10 @@ impl RedisView {
     /// # Errors
     /// When Redis is away.
     pub async fn connection(&self) -> Result<MultiplexedConnection> {
-        self.client.get_multiplexed_async_connection().await.context("Redis is away")
+        // By itself a client is patient for half a second, which a busy machine takes at times.
+        let config =
+            AsyncConnectionConfig::new().set_connection_timeout(Some(PATIENCE)).set_response_timeout(Some(PATIENCE));
+        self.client.get_multiplexed_async_connection_with_config(&config).await.context("Redis is away")
     }
 
     fn key(&self, name: &str) -> String {
@@ -119,9 +124,12 @@ fn lasting(key: &str) -> Lasting {
     let in_queue = key.strip_prefix("mr:{").and_then(|rest| rest.split_once("}:"));
     let of_this_build = in_queue.filter(|(queue, _)| queue.parse::<QueueName>().is_ok());
     match of_this_build {
-        Some((_, "ctl")) => Lasting::Always,
+        // Settings, which no job has to do with.
+        Some((_, "ctl" | "own")) => Lasting::Always,
         Some((_, "depth")) => Lasting::AtZero,
         Some((_, name)) if name.starts_with("done:") => Lasting::UntilItExpires,
+        // What has begun under a rate counts for a while after the job that did.
+        None if key.starts_with("mr:{rate}:") => Lasting::UntilItExpires,
         _ => Lasting::Never,
     }
 }

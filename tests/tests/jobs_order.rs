@@ -40,7 +40,8 @@ async fn urgent_jobs_go_first_and_low_ones_are_not_starved() -> Result<()> {
     let line = Line::start(Stack::builder().workers(0).worker_env("MILLRACE_QUEUES", "probe=1")).await?;
     let mut ids = Vec::new();
     for priority in ["low", "normal", "high", "critical"] {
-        let body = json!({ "kind": "probe", "priority": priority });
+        // Long enough for each end to be written by itself: ends that are written together have one time.
+        let body = json!({ "kind": "probe", "priority": priority, "payload": { "sleep_ms": 10 } });
         ids.extend(submit_all(line.client(), &vec![body; 40]).await?);
     }
     let mut line = line;

@@ -75,6 +75,9 @@ async fn kind_with_a_rate_delays_nobody_else_and_costs_its_jobs_nothing() -> Res
     }
     let left = line.ledger.count("queued").await?;
     assert!(left >= 10, "the others did not wait for the flood: {left} left");
+    for id in flood.iter().rev().take(5) {
+        assert_eq!(line.redis.meta(id).await?, None, "waiting for a place is nothing that a job has been through");
+    }
     audit(&line, &[flood, others].concat(), LONG).await?.all_succeeded_at_once()?;
     let (spread_ms, snoozes) = spread_and_snoozes(&line, line.stack.org()).await?;
     assert!(spread_ms >= 3_800.0, "50 in {spread_ms} ms");

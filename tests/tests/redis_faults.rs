@@ -70,7 +70,7 @@ async fn used_up_attempts_survive_the_loss_of_redis() -> Result<()> {
 async fn paused_queue_and_its_limits_outlive_the_loss_of_redis() -> Result<()> {
     let line = Line::start(Stack::builder()).await?;
     line.client().post_empty("/v1/queues/probe/pause").await?.expect(200)?;
-    let limits = json!({ "concurrency": 3, "org_concurrency": 2 });
+    let limits = json!({ "concurrency": 3, "org_concurrency": 2, "rate": null, "org_rate": null });
     let put = line.client().request(reqwest::Method::PUT, "/v1/queues/probe/limits").json(&limits);
     line.client().send(put).await?.expect(200)?;
     let ids = submit_all(line.client(), &vec![effect_probe(0); 20]).await?;

@@ -40,6 +40,7 @@ fn describe_metrics() {
     );
     metrics::describe_counter!("millrace_dead_letters_total", "Jobs given up, by kind and reason.");
     metrics::describe_counter!("millrace_handed_back_total", "Jobs handed back before their end, by queue.");
+    metrics::describe_counter!("millrace_paced_total", "Jobs put off because their kind's rate was used up, by queue.");
     metrics::describe_counter!("millrace_isolated_runs_total", "Runs of jobs that were lost before, by kind.");
     metrics::describe_counter!(
         "millrace_reconciled_total",

@@ -14,7 +14,7 @@ use super::settings::{self as table, Absent, SETTINGS, Setting, TEST_PREFIX};
 use super::source::Source;
 use super::{
     AdminConfig, ApiConfig, CommonConfig, DatabaseConfig, Environment, ExtractConfig, JwtConfig, LogConfig, LogFormat,
-    PartialConfig, StorageConfig, WorkerConfig,
+    PartialConfig, RetentionConfig, StorageConfig, WorkerConfig,
 };
 
 impl ApiConfig {
@@ -63,6 +63,7 @@ impl WorkerConfig {
         let lease = reader.value(&table::LEASE, parse::duration);
         let drain_timeout = reader.value(&table::DRAIN_TIMEOUT, parse::duration);
         let extract = reader.extract();
+        let retention = reader.retention();
         let address_file = reader.path(&table::ADDRESS_FILE);
         reader.finish(|| {
             Some(Self {
@@ -72,6 +73,7 @@ impl WorkerConfig {
                 lease: lease?,
                 drain_timeout: drain_timeout?,
                 extract: extract?,
+                retention: retention?,
                 address_file,
             })
         })
@@ -104,6 +106,7 @@ impl PartialConfig {
             redis_url: reader.redis_url(),
             storage: reader.storage(),
             log: reader.log(),
+            retention: reader.retention(),
             problems,
             in_production,
         }
@@ -292,6 +295,12 @@ impl<'a> Reader<'a> {
                 }
             }
         }
+    }
+
+    fn retention(&mut self) -> Option<RetentionConfig> {
+        let jobs = self.value(&table::RETENTION, parse::retention);
+        let dead_letters = self.value(&table::DEAD_LETTER_RETENTION, parse::retention);
+        Some(RetentionConfig { jobs: jobs?, dead_letters: dead_letters? })
     }
 
     fn extract(&mut self) -> Option<ExtractConfig> {

@@ -137,6 +137,15 @@ pub struct ExtractConfig {
     pub chunk_chars: u32,
 }
 
+/// How long the ledger keeps what is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetentionConfig {
+    /// Jobs, from their end; `None` for ever.
+    pub jobs: Option<Duration>,
+    /// Dead letters that nobody has replayed or discarded, from their end; `None` until somebody does.
+    pub dead_letters: Option<Duration>,
+}
+
 /// Configuration of `millrace-worker`.
 #[derive(Debug, Clone)]
 pub struct WorkerConfig {
@@ -152,6 +161,8 @@ pub struct WorkerConfig {
     pub drain_timeout: Duration,
     /// Document parsing.
     pub extract: ExtractConfig,
+    /// How long the ledger keeps what is over.
+    pub retention: RetentionConfig,
     /// Where to write the bound address.
     pub address_file: Option<PathBuf>,
 }
@@ -176,6 +187,8 @@ pub struct PartialConfig {
     pub storage: Option<StorageConfig>,
     /// Logging.
     pub log: Option<LogConfig>,
+    /// How long the ledger keeps what is over.
+    pub retention: Option<RetentionConfig>,
     /// What any of the programs would refuse.
     pub problems: Vec<Problem>,
     /// What they would refuse in production only.

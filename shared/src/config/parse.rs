@@ -33,6 +33,26 @@ pub(super) fn duration(text: &str) -> Parsed<Duration> {
     Ok(Duration::from_millis(ms))
 }
 
+/// `30d`, `36h`, or `off` for ever.
+pub(super) fn retention(text: &str) -> Parsed<Option<Duration>> {
+    if text == "off" {
+        return Ok(None);
+    }
+    let wrong = || {
+        format!(
+            "is not a retention: `{text}` (a whole number and one of h, d, at least 1h and at most 3650d, or `off`)"
+        )
+    };
+    let (number, hours) = match (text.strip_suffix('h'), text.strip_suffix('d')) {
+        (Some(number), _) => (number, 1),
+        (_, Some(number)) => (number, 24),
+        _ => return Err(wrong()),
+    };
+    let hours = number.parse::<u32>().ok().and_then(|number| number.checked_mul(hours));
+    let hours = hours.filter(|hours| (1..=3650 * 24).contains(hours)).ok_or_else(wrong)?;
+    Ok(Some(Duration::from_secs(u64::from(hours) * 3600)))
+}
+
 /// `1048576`, `64KiB`, `2MiB`, `1GiB`.
 pub(super) fn bytes(text: &str) -> Parsed<u64> {
     let digits = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());

@@ -107,6 +107,10 @@ settings! {
         "Address and port of the worker's health and metrics. Port 0 takes a free one.";
     LEASE: "MILLRACE_LEASE", &[Worker], Default("30s"), "30s",
         "How long a claimed job stays with a worker that gives no sign of life.";
+    RETENTION: "MILLRACE_RETENTION", &[Worker], Default("30d"), "90d",
+        "How long the ledger keeps jobs that have ended: hours or days (`36h`, `90d`), or `off` for ever. The ledger is partitioned by time of acceptance, in thirtieths of this (6 hours at least, 30 days at most); partitions are dropped as a whole, so that a job may stay that much longer. All workers should agree.";
+    DEAD_LETTER_RETENTION: "MILLRACE_DEAD_LETTER_RETENTION", &[Worker], Default("off"), "180d",
+        "How long dead letters are kept that nobody has replayed or discarded. Shorter than `MILLRACE_RETENTION` has no effect; `off`: until somebody does.";
     PROBE: "MILLRACE_PROBE", &[Api, Worker, Admin], Optional, "1",
         "`1` enables the job kinds `probe` and `probe.paced`, `0` disables it. Absent: on in development, off in production.";
     EXTRACT_MEMORY: "MILLRACE_EXTRACT_MEMORY_BYTES", &[Worker], Default("1GiB"), "2GiB",

@@ -43,6 +43,12 @@ fn the_two_urls_are_enough_for_every_program() {
 
     let worker = WorkerConfig::load(&source(&[])).expect("the worker starts");
     assert_eq!(worker.lease, Duration::from_secs(30));
+    assert_eq!(worker.retention.jobs, Some(Duration::from_secs(30 * 86_400)));
+    assert_eq!(worker.retention.dead_letters, None);
+    let short = WorkerConfig::load(&source(&[("MILLRACE_RETENTION", "36h")])).expect("hours");
+    assert_eq!(short.retention.jobs, Some(Duration::from_secs(36 * 3_600)));
+    let off = WorkerConfig::load(&source(&[("MILLRACE_RETENTION", "off")])).expect("for ever");
+    assert_eq!(off.retention.jobs, None);
     assert_eq!(worker.queues.len(), 2);
 
     AdminConfig::load(&source(&[])).expect("the command line starts");
@@ -113,6 +119,12 @@ fn malformed_values_are_refused() {
     ] {
         let text = api_problem(&source(&[(name, value)]));
         assert!(text.contains(&format!("{name} ")), "{name}={value} gave:\n{text}");
+    }
+    for retention in ["0d", "-1d", "30", "30m", "d", "3651d", "99999999999d", "never"] {
+        for name in ["MILLRACE_RETENTION", "MILLRACE_DEAD_LETTER_RETENTION"] {
+            let text = worker_problem(&source(&[(name, retention)]));
+            assert!(text.contains(&format!("{name} is not a retention")), "{retention} gave:\n{text}");
+        }
     }
     for queues in ["asset", "asset=0", "asset=x", "asset=2,asset=3", ",", "asset=99999"] {
         let text = worker_problem(&source(&[("MILLRACE_QUEUES", queues)]));

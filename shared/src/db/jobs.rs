@@ -8,7 +8,6 @@ use std::{collections::HashMap, time::Duration};
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sqlx::{FromRow, PgConnection};
-use uuid::Uuid;
 
 use crate::{
     ids::{JobId, OrgId},
@@ -306,8 +305,7 @@ pub async fn list(
 /// An id before those of jobs accepted at or after `since`, so that a list need not look at all that is older. Ids carry the time of
 /// the host that made them and `created_at` is Postgres'; a day is more than clocks ever differ.
 fn earliest_id(since: DateTime<Utc>) -> JobId {
-    let millis = u128::from(unsigned(since.timestamp_millis().saturating_sub(86_400_000)));
-    JobId(Uuid::from_u128(millis.min((1 << 48) - 1) << 80))
+    JobId::lowest_at(since.checked_sub_signed(chrono::TimeDelta::days(1)).unwrap_or(DateTime::<Utc>::MIN_UTC))
 }
 
 /// Gives a waiting job another payload. `None` where it has started or ended.

@@ -12,7 +12,10 @@ pub mod idempotency;
 pub mod jobs;
 pub mod org_settings;
 pub mod organisations;
+pub mod partitions;
+pub mod probe_effects;
 pub mod queues;
+pub mod rewrite;
 pub mod runs;
 pub mod server;
 pub(crate) mod uniques;
@@ -49,6 +52,10 @@ pub fn pool(config: &DatabaseConfig, application: &str) -> Result<PgPool, sqlx::
         ("statement_timeout", milliseconds(STATEMENT_TIMEOUT)),
         ("lock_timeout", milliseconds(LOCK_TIMEOUT)),
         ("idle_in_transaction_session_timeout", milliseconds(IDLE_IN_TRANSACTION_TIMEOUT)),
+        // A plan that is kept knows neither which partitions a batch is in, nor that one has grown that was empty when the plan was made.
+        ("plan_cache_mode", "force_custom_plan".to_owned()),
+        // Plans over many partitions look expensive, and compiling them takes longer than running them.
+        ("jit", "off".to_owned()),
     ]);
     Ok(PgPoolOptions::new()
         .max_connections(config.max_connections)

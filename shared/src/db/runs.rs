@@ -1,6 +1,10 @@
 //! What workers write to the ledger: the begin and the end of runs.
 //!
 //! All times are Postgres': a worker tells how long something took, never when.
+//!
+//! A statement on a batch says `id = ANY(ids)` and looks what goes with an id up in arrays of the same order, `values[width_bucket(id, ids)]`, for which
+//! the ids are sorted. It does not join them: there is then no order and no method of a join to be chosen wrongly by statistics of an earlier
+//! time, which reads the whole ledger for a batch (docs/adr/0004-partitioned-ledger.md).
 
 use std::{borrow::Borrow, time::Duration};
 
@@ -37,11 +41,13 @@ pub struct Begun {
 /// # Errors
 /// Those of the database.
 pub async fn begin(connection: &mut PgConnection, ids: &[JobId], revisions: &[i32]) -> sqlx::Result<Vec<Begun>> {
+    let mut known: Vec<(JobId, i32)> = ids.iter().copied().zip(revisions.iter().copied()).collect();
+    known.sort_unstable();
+    let (ids, revisions): (Vec<JobId>, Vec<i32>) = known.into_iter().unzip();
     let mut begun: Vec<Begun> = sqlx::query_as(
-        "SELECT j.id, j.org_id, j.kind, j.attempt, j.max_attempts, j.timeout_ms, j.trace_context, j.checkpoint, \
-         CASE WHEN j.revision <> known.revision THEN j.payload END AS payload, j.unique_key IS NOT NULL AS is_unique \
-         FROM UNNEST($1::uuid[], $2::int[]) AS known (id, revision) JOIN jobs j USING (id) \
-         WHERE j.state = 'queued' AND j.blocked_by IS NULL",
+        "SELECT id, org_id, kind, attempt, max_attempts, timeout_ms, trace_context, checkpoint, \
+         CASE WHEN revision <> ($2::int[])[width_bucket(id, $1::uuid[])] THEN payload END AS payload, unique_key IS NOT NULL AS is_unique \
+         FROM jobs WHERE id = ANY($1) AND state = 'queued' AND blocked_by IS NULL",
     )
     .bind(ids)
     .bind(revisions)
@@ -82,17 +88,20 @@ pub async fn succeed(
     worker: &str,
     successes: &[impl Borrow<Success>],
 ) -> sqlx::Result<Vec<JobId>> {
-    let all = || successes.iter().map(Borrow::borrow);
+    let mut successes: Vec<&Success> = successes.iter().map(Borrow::borrow).collect();
+    successes.sort_unstable_by_key(|success| success.id);
+    let ids: Vec<JobId> = successes.iter().map(|success| success.id).collect();
     sqlx::query_scalar(
-        "UPDATE jobs SET state = 'succeeded', attempt = done.attempt, finished_at = now(), worker = $5, result = done.result, \
-         started_at = now() - done.elapsed_ms * interval '1 millisecond', checkpoint = NULL, error = NULL, error_class = NULL \
-         FROM UNNEST($1::uuid[], $2::int[], $3::bigint[], $4::jsonb[]) AS done (id, attempt, elapsed_ms, result) \
-         WHERE jobs.id = done.id AND jobs.state = 'queued' RETURNING jobs.id",
+        "UPDATE jobs SET state = 'succeeded', attempt = ($2::int[])[width_bucket(id, $1::uuid[])], finished_at = now(), worker = $5, \
+         result = ($4::jsonb[])[width_bucket(id, $1)], \
+         started_at = now() - ($3::bigint[])[width_bucket(id, $1)] * interval '1 millisecond', \
+         checkpoint = NULL, error = NULL, error_class = NULL \
+         WHERE id = ANY($1) AND state = 'queued' RETURNING id",
     )
-    .bind(all().map(|success| success.id).collect::<Vec<_>>())
-    .bind(all().map(|success| count(success.attempt)).collect::<Vec<_>>())
-    .bind(all().map(|success| millis(success.elapsed)).collect::<Vec<_>>())
-    .bind(all().map(|success| success.result.as_ref()).collect::<Vec<_>>())
+    .bind(ids)
+    .bind(successes.iter().map(|success| count(success.attempt)).collect::<Vec<_>>())
+    .bind(successes.iter().map(|success| millis(success.elapsed)).collect::<Vec<_>>())
+    .bind(successes.iter().map(|success| success.result.as_ref()).collect::<Vec<_>>())
     .bind(worker)
     .fetch_all(connection)
     .await

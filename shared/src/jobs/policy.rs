@@ -92,6 +92,9 @@ impl Backoff {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use rand::{SeedableRng, rngs::StdRng};
+
     use super::*;
 
     const BACKOFF: Backoff = Backoff { base: Duration::from_secs(1), cap: Duration::from_secs(60) };
@@ -101,6 +104,21 @@ mod tests {
         let seconds: Vec<u64> = (1..=8).map(|n| BACKOFF.ceiling(n).as_secs()).collect();
         assert_eq!(seconds, [1, 2, 4, 8, 16, 32, 60, 60]);
         assert_eq!(BACKOFF.ceiling(u32::MAX), BACKOFF.cap);
+    }
+
+    proptest! {
+        #[test]
+        fn no_wait_is_longer_than_its_ceiling_and_no_ceiling_shrinks(
+            (base_ms, cap_ms) in (0..10_000_000_u64, 0..10_000_000_u64),
+            failures in 1..u32::MAX,
+            seed: u64,
+        ) {
+            let backoff = Backoff { base: Duration::from_millis(base_ms), cap: Duration::from_millis(cap_ms) };
+            let ceiling = backoff.ceiling(failures);
+            prop_assert!(ceiling <= backoff.cap);
+            prop_assert!(backoff.ceiling(failures - 1) <= ceiling);
+            prop_assert!(backoff.wait(failures, &mut StdRng::seed_from_u64(seed)) <= ceiling);
+        }
     }
 
     #[test]

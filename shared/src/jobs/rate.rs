@@ -112,6 +112,8 @@ impl fmt::Display for Rate {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -139,6 +141,17 @@ mod tests {
             ("1/9999999999999999h", RateError::Period),
         ] {
             assert_eq!(text.parse::<Rate>(), Err(error), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_rate_is_read_as_it_is_written(count in 1..=MAX_COUNT, period_ms in PERIODS_MS) {
+            let rate = Rate::checked(count, period_ms).expect("within the bounds");
+            prop_assert_eq!(rate.to_string().parse::<Rate>(), Ok(rate));
+            // All of a period's beginnings, evenly spread, fill the period.
+            let spread_us = rate.tolerance_us() + rate.interval_us();
+            prop_assert!((spread_us / 1_000.0 - Duration::from_millis(period_ms).as_secs_f64() * 1_000.0).abs() < 1e-3);
         }
     }
 

@@ -5,6 +5,7 @@
 
 mod accept;
 mod end;
+pub mod keeping;
 mod replay;
 
 pub use accept::{Accepted, accept};

@@ -1,7 +1,8 @@
-//! How much the statements read where the ledger is large: counted by Postgres itself, not guessed from a plan.
+//! How much the statements read where the ledger is large and has many partitions: counted by Postgres itself, not guessed from a plan.
 
 use millrace_shared::{
     db::{
+        attempts,
         dead_letters::{self, DeadLetterFilter},
         jobs::{self, JobFilter, JobState},
         queues, runs,
@@ -25,6 +26,13 @@ const FILL: &str = "
            CASE WHEN n % 20 = 0 AND n % 50 <> 1 THEN NULL ELSE at END, 'x', 'y'
     FROM (SELECT n, now() - (100000 - n) * interval '10 seconds' AS at FROM generate_series(1, 100000) AS n) AS numbers";
 
+const PAST: i64 = 12;
+/// A list in the order of ids looks at one row of each partition: those of the past, today's, three ahead and the default one.
+const EACH: i64 = PAST + 5;
+
+/// The oldest partition holds the rest of a day. One with so few rows may be read whole: that is the quickest way.
+const SMALL: i64 = 5_000;
+
 struct Large {
     db: Db,
     connection: PgConnection,
@@ -34,13 +42,25 @@ struct Large {
 
 impl Large {
     async fn new() -> Self {
-        let db = Db::new().await;
-        let mut connection = db.connection().await;
-        let small: Vec<OrgId> = (0..10).map(|_| OrgId::new()).collect();
-        let large = OrgId::new();
-        sqlx::query(FILL).bind(&small).bind(large).execute(&mut connection).await.unwrap();
+        let mut ledger = Self::empty().await;
+        ledger.fill().await;
+        sqlx::raw_sql("VACUUM ANALYZE jobs").execute(&mut ledger.connection).await.unwrap();
+        ledger
+    }
+
+    /// Partitions of a day, with nothing in them and statistics that say so.
+    async fn empty() -> Self {
+        let db = Db::with_past(PAST).await;
+        // One of the pool's, with its settings.
+        let mut connection = db.pool.acquire().await.unwrap().detach();
         sqlx::raw_sql("VACUUM ANALYZE jobs").execute(&mut connection).await.unwrap();
-        Self { db, connection, small: small[3], large }
+        Self { db, connection, small: OrgId::new(), large: OrgId::new() }
+    }
+
+    async fn fill(&mut self) {
+        let mut small: Vec<OrgId> = (0..10).map(|_| OrgId::new()).collect();
+        small[3] = self.small;
+        sqlx::query(FILL).bind(&small).bind(self.large).execute(&mut self.connection).await.unwrap();
     }
 
     /// How many rows of `jobs` one more run of a query reads, after so many that Postgres has settled for a plan.
@@ -48,7 +68,8 @@ impl Large {
         for _ in 0..8 {
             query(&mut self.connection).await;
         }
-        let count = "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relname = 'jobs'";
+        let count =
+            "SELECT sum(seq_tup_read + idx_tup_fetch)::bigint FROM pg_stat_xact_user_tables WHERE relname ~ '^jobs_'";
         let mut transaction = sqlx::Connection::begin(&mut self.connection).await.unwrap();
         // What earlier transactions read may not have been reported yet and is counted in.
         let before: i64 = sqlx::query_scalar(count).fetch_one(&mut *transaction).await.unwrap();
@@ -67,9 +88,9 @@ async fn lists_read_little_more_than_they_show() {
     let of = |org| JobFilter { org: Some(org), ..JobFilter::default() };
     // Filter, what it may read: an organisation's page, all of a small organisation at most, all after a time at most.
     let cases = [
-        (of(small), 60),
-        (of(large), 60),
-        (JobFilter::default(), 60),
+        (of(small), 60 + EACH),
+        (of(large), 60 + EACH),
+        (JobFilter::default(), 60 + EACH),
         (JobFilter { state: Some(JobState::Cancelled), ..of(small) }, 120),
         (JobFilter { state: Some(JobState::Queued), ..of(large) }, 3_000),
         (JobFilter { since: Some(recent), kind: Some("none".to_owned()), ..of(large) }, 10_000),
@@ -85,7 +106,7 @@ async fn lists_read_little_more_than_they_show() {
 async fn dead_letters_are_read_by_themselves() {
     let mut ledger = Large::new().await;
     let of = |org| DeadLetterFilter { org: Some(org), ..DeadLetterFilter::default() };
-    let cases = [(of(ledger.large), 60), (of(ledger.small), 60), (DeadLetterFilter::default(), 3_000)];
+    let cases = [(of(ledger.large), 60 + EACH), (of(ledger.small), 60 + EACH), (DeadLetterFilter::default(), 3_000)];
     for (filter, most) in cases {
         let reads = ledger.reads(async |c| drop(dead_letters::list(c, &filter, None, 50).await.unwrap())).await;
         assert!(reads <= most, "{reads} rows for a list of {filter:?}");
@@ -102,22 +123,21 @@ async fn what_is_due_is_read_in_its_order() {
     let start = (chrono::DateTime::UNIX_EPOCH, JobId(Uuid::nil()));
     let now = chrono::Utc::now();
     let reads = ledger.reads(async |c| drop(jobs::due_page(c, QUEUES[3], start, now, 500).await.unwrap())).await;
-    assert!(reads <= 520, "{reads} rows for the first page");
+    assert!(reads <= 520 + EACH, "{reads} rows for the first page");
     let after = (now - chrono::Duration::seconds(500_000), JobId(Uuid::nil()));
     let reads = ledger.reads(async |c| drop(jobs::due_page(c, QUEUES[3], after, now, 500).await.unwrap())).await;
-    assert!(reads <= 520, "{reads} rows for a page in the middle");
+    assert!(reads <= 520 + EACH, "{reads} rows for a page in the middle");
     let running: Vec<JobId> = (0..1_000).map(|_| JobId::new()).collect();
     let reads = ledger.reads(async |c| _ = jobs::oldest_due(c, QUEUES[3], &running).await.unwrap()).await;
-    assert!(reads <= 5, "{reads} rows for the oldest");
+    assert!(reads <= 5 + EACH, "{reads} rows for the oldest");
 }
 
 #[tokio::test]
 async fn workers_read_the_rows_that_they_have_claimed() {
     let mut ledger = Large::new().await;
-    let claimed: Vec<JobId> = sqlx::query_scalar("SELECT id FROM jobs WHERE state = 'queued' LIMIT 100")
-        .fetch_all(&ledger.db.pool)
-        .await
-        .unwrap();
+    let yesterday = "SELECT id FROM jobs WHERE state = 'queued' AND id < $1 ORDER BY id DESC LIMIT 100";
+    let claimed: Vec<JobId> =
+        sqlx::query_scalar(yesterday).bind(JobId::lowest_at(midnight(0))).fetch_all(&ledger.db.pool).await.unwrap();
     let reads = ledger.reads(async |c| drop(runs::begin(c, &claimed, &[0; 100]).await.unwrap())).await;
     assert!(reads <= 100, "{reads} rows to begin 100");
     let reads = ledger.reads(async |c| drop(jobs::ended(c, &claimed).await.unwrap())).await;
@@ -125,6 +145,41 @@ async fn workers_read_the_rows_that_they_have_claimed() {
     let batch: Vec<_> = claimed.iter().map(|id| success(*id)).collect();
     let reads = ledger.reads(async |c| drop(runs::succeed(c, WORKER, &batch).await.unwrap())).await;
     assert!(reads <= 300, "{reads} rows to end 100");
+}
+
+/// Asserts of every statement on a batch that it reads no more than the batch, in one partition or in all of them. Today's is left out, and
+/// batches are small, because here partitions are: where they are as small as a batch, reading all of one is the quickest way.
+async fn assert_batches_read_themselves(ledger: &mut Large, when: &str) {
+    let mut batches: Vec<Vec<JobId>> = Vec::new();
+    for ids in [
+        "SELECT id FROM jobs WHERE id < $1 ORDER BY id DESC LIMIT 20",
+        "(SELECT id FROM jobs WHERE id < $1 ORDER BY id DESC LIMIT 19) UNION ALL (SELECT id FROM jobs WHERE id < $1 ORDER BY id LIMIT 1)",
+        "SELECT id FROM (SELECT id, row_number() OVER (ORDER BY id) AS n FROM jobs WHERE id < $1) AS numbered WHERE n % 4500 = 7 LIMIT 20",
+    ] {
+        let today = JobId::lowest_at(midnight(0));
+        batches.push(sqlx::query_scalar(ids).bind(today).fetch_all(&mut ledger.connection).await.unwrap());
+    }
+    for ids in batches {
+        let most = i64::try_from(ids.len()).unwrap();
+        assert!(most >= 20, "{most}");
+        let reads = ledger.reads(async |c| drop(runs::begin(c, &ids, &vec![0; ids.len()]).await.unwrap())).await;
+        assert!(reads <= 2 * most + SMALL, "{when}: {reads} rows to begin {most} jobs");
+        let reads = ledger.reads(async |c| drop(jobs::ended(c, &ids).await.unwrap())).await;
+        assert!(reads <= 2 * most + SMALL, "{when}: {reads} rows to ask for {most} jobs");
+        let reads = ledger.reads(async |c| drop(jobs::many(c, &ids).await.unwrap())).await;
+        assert!(reads <= 2 * most + SMALL, "{when}: {reads} rows to read {most} jobs");
+        let reads = ledger.reads(async |c| drop(attempts::of_jobs(c, &ids).await.unwrap())).await;
+        assert!(reads <= most + SMALL, "{when}: {reads} rows for the attempts of {most} jobs");
+        let batch: Vec<_> = ids.iter().map(|id| success(*id)).collect();
+        let reads = ledger.reads(async |c| drop(runs::succeed(c, WORKER, &batch).await.unwrap())).await;
+        assert!(reads <= 5 * most + SMALL, "{when}: {reads} rows to end {most} jobs");
+    }
+}
+
+#[tokio::test]
+async fn a_batch_reads_its_own_rows_alone() {
+    let mut ledger = Large::new().await;
+    assert_batches_read_themselves(&mut ledger, "fresh statistics").await;
 }
 
 /// Statistics are always of an earlier time, and a queue that was empty then may be full now.
@@ -135,14 +190,47 @@ async fn a_batch_reads_its_own_rows_alone_whatever_the_statistics_say() {
     for statement in ["UPDATE jobs SET state = 'succeeded', finished_at = now()", "VACUUM ANALYZE jobs", fill] {
         sqlx::raw_sql(statement).execute(&mut ledger.connection).await.unwrap();
     }
-    let ids: Vec<JobId> = sqlx::query_scalar("SELECT id FROM jobs ORDER BY id LIMIT 500")
+    assert_batches_read_themselves(&mut ledger, "statistics of a time when all had ended").await;
+}
+
+/// What a connection has prepared, it keeps the plan of.
+#[tokio::test]
+async fn a_batch_reads_its_own_rows_alone_by_a_plan_from_when_partitions_were_empty() {
+    let mut ledger = Large::empty().await;
+    let ids: Vec<JobId> = (0..500).map(|_| JobId::new()).collect();
+    let batch: Vec<_> = ids.iter().map(|id| success(*id)).collect();
+    ledger.reads(async |c| drop(runs::begin(c, &ids, &[0; 500]).await.unwrap())).await;
+    ledger.reads(async |c| drop(jobs::ended(c, &ids).await.unwrap())).await;
+    ledger.reads(async |c| drop(jobs::many(c, &ids).await.unwrap())).await;
+    ledger.reads(async |c| drop(runs::succeed(c, WORKER, &batch).await.unwrap())).await;
+    ledger.fill().await;
+    assert_batches_read_themselves(&mut ledger, "plans of empty partitions").await;
+}
+
+/// How many partitions a statement looks into: each look is a descent of an index there.
+#[tokio::test]
+async fn a_batch_of_one_day_looks_into_that_day_alone() {
+    let mut ledger = Large::new().await;
+    let ids: Vec<JobId> = sqlx::query_scalar("SELECT id FROM jobs ORDER BY id DESC LIMIT 100")
         .fetch_all(&mut ledger.connection)
         .await
         .unwrap();
-    let revisions = vec![0; ids.len()];
-    let reads = ledger.reads(async |c| drop(runs::begin(c, &ids, &revisions).await.unwrap())).await;
-    assert!(reads <= 1_000, "{reads} rows to begin 500 jobs");
     let batch: Vec<_> = ids.iter().map(|id| success(*id)).collect();
-    let reads = ledger.reads(async |c| drop(runs::succeed(c, WORKER, &batch).await.unwrap())).await;
-    assert!(reads <= 2_500, "{reads} rows to end 500 jobs");
+    let touched = "SELECT count(*) FROM pg_stat_xact_user_tables WHERE relname ~ '^jobs_' AND idx_scan + seq_scan > 0";
+    let statements = async |c: &mut PgConnection| {
+        runs::begin(c, &ids, &[0; 100]).await.unwrap();
+        jobs::ended(c, &ids).await.unwrap();
+        jobs::find_any(c, ids[0]).await.unwrap();
+        runs::succeed(c, WORKER, &batch).await.unwrap();
+    };
+    for _ in 0..8 {
+        statements(&mut ledger.connection).await;
+    }
+    // What the transactions before have counted is to be gone.
+    sqlx::raw_sql("SELECT pg_stat_force_next_flush()").execute(&mut ledger.connection).await.unwrap();
+    let mut transaction = sqlx::Connection::begin(&mut ledger.connection).await.unwrap();
+    statements(&mut transaction).await;
+    let touched: i64 = sqlx::query_scalar(touched).fetch_one(&mut *transaction).await.unwrap();
+    transaction.rollback().await.unwrap();
+    assert!(touched <= 2, "{touched} partitions");
 }

@@ -8,6 +8,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use chrono::{DateTime, TimeDelta, Utc};
 use millrace_harness::{PostgresOptions, PostgresServer, RunDir, TEST_POSTGRES, TEST_TEMPLATE};
 use millrace_shared::{
     config::DatabaseConfig,
@@ -15,6 +16,7 @@ use millrace_shared::{
         self,
         assets::{Asset, NewAsset},
         jobs::{self, JobRow},
+        partitions,
         runs::{self, Failure, Outcome, Success},
     },
     ids::{AssetId, JobId, OrgId},
@@ -66,19 +68,65 @@ pub struct Db {
 
 impl Db {
     pub async fn new() -> Self {
+        let template = set(TEST_TEMPLATE);
+        let db = Self::made(template.as_deref()).await;
+        db::migrate(&db.pool).await.unwrap();
+        db
+    }
+
+    /// A database without tables.
+    pub async fn empty() -> Self {
+        Self::made(None).await
+    }
+
+    async fn made(template: Option<&str>) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let server = server().await;
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("millrace_test_ledger_{}_{}_{count}", std::process::id(), since_epoch.as_millis());
-        let url = match set(TEST_TEMPLATE) {
-            Some(template) => server.postgres.copy_database(&name, &template).await.unwrap(),
+        let url = match template {
+            Some(template) => server.postgres.copy_database(&name, template).await.unwrap(),
             None => server.postgres.create_database(&name).await.unwrap(),
         };
         let config = DatabaseConfig { url: url.clone().into(), max_connections: 12 };
         let pool = db::pool(&config, "test").unwrap();
-        db::migrate(&pool).await.unwrap();
         Self { pool, url, kinds: Kinds::new(KindSet::WorkAndProbe), _server: server }
+    }
+
+    /// A ledger that has partitions of a day for `days` past days, today and some days to come, as if it had been kept for that long.
+    pub async fn with_past(days: i64) -> Self {
+        let db = Self::new().await;
+        let mut connection = db.connection().await;
+        sqlx::raw_sql("DROP TABLE jobs_first; DROP TABLE job_attempts_first").execute(&mut connection).await.unwrap();
+        for day in -days..=3 {
+            let partition = partitions::between(midnight(day), midnight(day + 1));
+            partitions::make(&mut connection, &partition).await.unwrap();
+        }
+        db
+    }
+
+    /// A plain job in the ledger with an id of `days` ago.
+    pub async fn queued_before(&self, org: OrgId, days: i64) -> JobRow {
+        self.accept_one(org, &before(days)).await.row().clone()
+    }
+
+    /// Makes a job have ended, if it has, that many days ago.
+    pub async fn age_end(&self, id: JobId, days: i32) {
+        sqlx::query(
+            "UPDATE jobs SET finished_at = now() - $2 * interval '1 day' WHERE id = $1 AND finished_at IS NOT NULL",
+        )
+        .bind(id)
+        .bind(days)
+        .execute(&self.pool)
+        .await
+        .unwrap();
+    }
+
+    /// The table that holds a job.
+    pub async fn place_of(&self, id: JobId) -> Option<String> {
+        let table = sqlx::query_scalar("SELECT tableoid::regclass::text FROM jobs WHERE id = $1").bind(id);
+        table.fetch_optional(&self.pool).await.unwrap()
     }
 
     pub async fn connection(&self) -> PgConnection {
@@ -184,6 +232,21 @@ impl Db {
         let statement = sqlx::AssertSqlSafe(format!("SELECT count(*) FROM {table}"));
         sqlx::query_scalar(statement).fetch_one(&self.pool).await.unwrap()
     }
+}
+
+/// The midnight (UTC) with which the day begins that is `days` from today.
+pub fn midnight(days: i64) -> DateTime<Utc> {
+    let today = Utc::now().date_naive().and_time(chrono::NaiveTime::MIN).and_utc();
+    today + TimeDelta::days(days)
+}
+
+/// A probe with an id of a host whose clock is `days` behind, or of one whose submission was that long ago.
+pub fn before(days: i64) -> NewJob {
+    let mut job = probe();
+    let mut bytes = *job.id.as_bytes();
+    bytes[..6].copy_from_slice(&JobId::lowest_at(Utc::now() - TimeDelta::days(days)).as_bytes()[..6]);
+    job.id = JobId(uuid::Uuid::from_bytes(bytes));
+    job
 }
 
 pub fn probe() -> NewJob {

@@ -184,7 +184,7 @@ async fn cost(rig: &Rig) -> (u64, u64) {
 }
 
 #[tokio::test]
-async fn ten_thousand_organisations_with_settings_cost_the_others_three_lookups_a_claim() {
+async fn ten_thousand_organisations_with_settings_cost_the_others_one_lookup_a_claim() {
     let rig = Rig::start().await;
     cost(&rig).await;
     let (claim, settle) = cost(&rig).await;

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::CALM;
 
-const SLOTS: usize = 64;
+const SLOTS: usize = 32;
 /// The most that one script may take.
 const SLOW: Duration = Duration::from_millis(5);
 /// From where on the slow log tells.
@@ -98,14 +98,16 @@ impl Calls {
         })
     }
 
-    /// Fails if these calls were slow more often, or for longer, than the machine can be blamed for by what it did to the bystander's.
+    /// Fails if these calls were slow more often, or for longer, than the machine can be blamed for by what it did to the bystander's: by an
+    /// order of magnitude, because scripts come in bursts, and a busy process is interrupted more readily than one that is mostly idle. On a
+    /// quiet machine that is next to nothing, and a script with unbounded work takes hundreds of times its share on any.
     fn hold_nobody_up(&self, bystander: &Self) -> Result<()> {
         let weight = self.average.as_secs_f64() / bystander.average.as_secs_f64();
         ensure!(weight < 10.0, "the average script took {:?}, the fixed work {:?}", self.average, bystander.average);
         let interrupted = bystander.slow.len() as f64 / f64::from(bystander.calls);
         let expected = f64::from(self.calls) * weight * interrupted;
         ensure!(
-            self.slow.len() as f64 <= 3.0 * expected + 3.0,
+            self.slow.len() as f64 <= 10.0 * expected + 3.0,
             "{} scripts took longer than {SLOW:?}; the machine accounts for {expected:.1}",
             self.slow.len()
         );

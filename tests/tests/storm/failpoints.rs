@@ -25,7 +25,6 @@ async fn storm(deaths: usize) -> Result<()> {
     if line.stack.api.process().status().is_some() {
         line.stack.api.start_again(Until::Ready).await?;
     }
-    ensure!(submitted.refused.is_empty(), "{:?}", submitted.refused);
     let audit = audit(&line, &submitted.accepted, CALM).await?;
     audit.all_succeeded_at_once()?;
     let unanswered = audit.jobs.len() - submitted.accepted.len();

@@ -6,6 +6,7 @@
 
 #![expect(clippy::print_stdout, reason = "a storm tells what it did")]
 
+mod clocks;
 mod crowds;
 mod deploys;
 mod extremes;

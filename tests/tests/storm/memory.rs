@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use millrace_harness::Stack;
 use millrace_tests::{Line, Traffic, all_slots_are_free, audit, effect_probe, metric, probe, submit_all, until};
 use serde_json::json;
+use tokio::time::Instant;
 
 use crate::CALM;
 
@@ -38,6 +39,7 @@ async fn storm(scale: Scale) -> Result<()> {
     let builder = Stack::builder().workers(2).worker_env("MILLRACE_QUEUES", format!("probe={SLOTS}"));
     let line = Line::start(builder).await?;
     limit_memory(&line, scale.room_bytes).await?;
+    let began = Instant::now();
     line.client().post_empty("/v1/queues/probe/pause").await?.expect(200)?;
     let mut ids = submit_all(line.client(), &vec![probe(&json!({})); scale.backlog]).await?;
     let traffic = Traffic::start(line.client(), 2, Duration::from_millis(20), &effect_probe(0));
@@ -62,12 +64,12 @@ async fn storm(scale: Scale) -> Result<()> {
     }
 
     line.client().post_empty("/v1/queues/probe/resume").await?.expect(200)?;
-    line.ledger.wait_count("succeeded", i64::try_from(scale.backlog)? / 2, CALM).await?;
+    line.ledger.wait_count("succeeded", i64::try_from(scale.backlog)? / 2, CALM * 3).await?;
     let submitted = traffic.stop().await;
     ensure!(submitted.refused.is_empty() && submitted.unanswered.is_empty(), "{submitted:?}");
     ensure!(submitted.slowest < SLOWEST_ANSWER, "an answer took {:?}", submitted.slowest);
     ids.extend(submitted.accepted.iter().cloned());
-    let audit = audit(&line, &ids, CALM * 2).await?;
+    let audit = audit(&line, &ids, CALM * 3).await?;
     println!("Redis had room for {known} of {} jobs; {failures} pushes failed; {submitted}; {audit}", scale.backlog);
     audit.all_succeeded_at_once()?;
     until("readiness and the log tell that it is over", CALM, async || {
@@ -77,7 +79,9 @@ async fn storm(scale: Scale) -> Result<()> {
     .await?;
     ensure!(metric(&line.stack.api.url(), "millrace_redis_takes_writes").await? == 1.0);
     let told = (logged(&line, TOLD)?, logged(&line, TOLD_AGAIN)?);
-    ensure!(told == (1, 1), "told {} times, and {} times that it is over", told.0, told.1);
+    // Over a long time Redis may fill up more than once; each time lasts ten seconds at least.
+    let most = 1 + usize::try_from(began.elapsed().as_secs())? / 10;
+    ensure!(told.0 == told.1 && told.0 <= most, "told {} times, and {} times that it is over", told.0, told.1);
     all_slots_are_free(&line, SLOTS).await?;
     line.stack.drain().await
 }

@@ -44,12 +44,11 @@ async fn revive(line: &mut Line) -> Result<usize> {
     Ok(deaths)
 }
 
-/// The most that any job in Redis was lost until now.
-async fn most_lost(line: &Line) -> Result<u32> {
-    let metas: Vec<Vec<u8>> =
-        redis::cmd("HVALS").arg("mr:{probe}:meta").query_async(&mut line.redis.connection().await?).await?;
-    let lost = |meta: &[u8]| str::from_utf8(meta).ok()?.split(',').nth(1)?.parse().ok();
-    Ok(metas.iter().filter_map(|meta| lost(meta)).max().unwrap_or(0))
+/// How often a job was lost until now.
+async fn losses(line: &Line, id: &str) -> Result<u32> {
+    let meta = line.redis.meta(id).await?;
+    let lost = |meta: &str| meta.split(',').nth(1)?.parse().ok();
+    Ok(meta.as_deref().and_then(lost).unwrap_or(0))
 }
 
 struct Scale {
@@ -72,7 +71,7 @@ async fn storm(scale: Scale) -> Result<()> {
         let (swallowed, served) = (Instant::now(), line.ledger.count("succeeded").await?);
         while line.job(&pill).await?["state"] != "dead" {
             ensure!(swallowed.elapsed() < CALM, "{outcome} is not convicted: {:#}", line.job(&pill).await?);
-            lost = lost.max(most_lost(&line).await?);
+            lost = lost.max(losses(&line, &pill).await?);
             deaths += revive(&mut line).await?;
             sleep(Duration::from_millis(50)).await;
         }
@@ -87,9 +86,9 @@ async fn storm(scale: Scale) -> Result<()> {
     ids.extend(submitted.accepted);
     ids.extend(pills.iter().cloned());
     let audit = audit(&line, &ids, CALM).await?;
-    println!("{} pills, {deaths} deaths of workers, at most {lost} losses of a job; {audit}", pills.len());
+    println!("{} pills, {deaths} deaths of workers, at most {lost} losses of a pill; {audit}", pills.len());
     ensure!(deaths >= 1 && deaths <= pills.len(), "each pill takes one worker down at most");
-    ensure!(lost <= MOST_LOSSES, "a job was lost {lost} times");
+    ensure!(lost <= MOST_LOSSES, "a pill was lost {lost} times");
     for job in audit.jobs.values() {
         if pills.contains(&job.id.to_string()) {
             let error = job.error.as_deref().unwrap_or_default();

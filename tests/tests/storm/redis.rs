@@ -33,9 +33,7 @@ impl Fault {
                 line.stack.redis.start_again().await
             }
             Self::Hang => {
-                let config = redis::AsyncConnectionConfig::new().set_response_timeout(Some(CALM));
-                let client = redis::Client::open(line.stack.redis.url())?;
-                let mut redis = client.get_multiplexed_async_connection_with_config(&config).await?;
+                let mut redis = line.redis.connection().await?;
                 Ok(redis::cmd("DEBUG").arg("SLEEP").arg(HANG_SECONDS).query_async(&mut redis).await?)
             }
         }

@@ -31,7 +31,7 @@ use super::{
     keeper::Kept,
     persist::{Written, persist},
     run::RunInfo,
-    settle::Settler,
+    settle::Parts,
     truth::Truth,
 };
 use crate::handler::{Effects, JobContext};
@@ -50,7 +50,7 @@ pub(crate) struct Finished {
     pub(crate) kept: Kept,
     pub(crate) slot: Option<Slot>,
     pub(crate) place: Option<Place>,
-    pub(crate) settler: Settler,
+    pub(crate) parts: Arc<Parts>,
 }
 
 /// Writes successes.
@@ -114,7 +114,7 @@ async fn finish(concluder: &Concluder, mut batch: Vec<Finished>) {
 impl Finished {
     fn settle(self, conclusion: Conclusion) {
         drop(self.kept);
-        self.settler.apply(&self.info, conclusion, self.place);
+        self.parts.settler.apply(&self.info, conclusion, self.place);
         drop(self.slot);
     }
 }

@@ -58,7 +58,7 @@ use self::{
     pace::Gate,
     reconciler::Reconciler,
     run::{HandlerService, Outcome, Panicked, Run, panicked},
-    settle::{Patience, SettleLayer, Settler},
+    settle::{Parts, Patience, SettleLayer, Settler},
     wake::Bells,
 };
 use crate::handler::Handlers;
@@ -128,7 +128,7 @@ impl Engine {
         let mut buffers = Vec::new();
         for served in &self.serves {
             let settler = Settler::new(&helpers, &self.queues, served.queue, &patience);
-            let layer = SettleLayer {
+            let parts = Parts {
                 keeper: keeper.clone(),
                 concluder: concluder.clone(),
                 finisher: finisher.clone(),
@@ -140,7 +140,7 @@ impl Engine {
             buffers.push(Arc::clone(&buffer));
             let bells = (Arc::clone(&bells[&served.queue]), Arc::clone(&reconciler.bell));
             tracker.spawn(self.claimer((served.queue, &buffer), settler, bells, &shutdown.drain).run());
-            let backend = QueueBackend { buffer, layer };
+            let backend = QueueBackend { buffer, layer: SettleLayer(Arc::new(parts)) };
             let service = self.service();
             let name = format!("{}/{}", self.worker, served.queue);
             monitor = monitor.register(move |_| {

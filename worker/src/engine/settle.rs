@@ -1,10 +1,10 @@
 //! The backend's layer: around every handler it keeps the lease, writes the end to the ledger, and settles in Redis.
 //!
-//! Each run is a task of its own, so that handlers run on all cores (apalis polls a worker's futures on one task).
+//! Each run is a task of its own, so that handlers run on all cores: apalis polls a worker's futures on one task. What apalis gets is done at
+//! once, because it would be woken by each end only to look it up among all that run; the engine knows by its places what still runs.
 
 use std::{
-    future::Future,
-    pin::Pin,
+    future::{Future, Ready, ready},
     sync::Arc,
     task::{Context, Poll},
     time::{Duration, Instant},
@@ -116,8 +116,8 @@ impl Patience {
 }
 
 /// What the layer needs.
-#[derive(Clone, Debug)]
-pub(crate) struct SettleLayer {
+#[derive(Debug)]
+pub(crate) struct Parts {
     pub(crate) keeper: Keeper,
     pub(crate) concluder: Concluder,
     pub(crate) finisher: Finisher,
@@ -126,11 +126,15 @@ pub(crate) struct SettleLayer {
     pub(crate) tracker: TaskTracker,
 }
 
+/// See the module.
+#[derive(Clone, Debug)]
+pub(crate) struct SettleLayer(pub(crate) Arc<Parts>);
+
 impl<S> Layer<S> for SettleLayer {
     type Service = SettleService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        SettleService { inner, parts: self.clone() }
+        SettleService { inner, parts: Arc::clone(&self.0) }
     }
 }
 
@@ -138,7 +142,7 @@ impl<S> Layer<S> for SettleLayer {
 #[derive(Clone, Debug)]
 pub(crate) struct SettleService<S> {
     inner: S,
-    parts: SettleLayer,
+    parts: Arc<Parts>,
 }
 
 impl<S> Service<Task<Run>> for SettleService<S>
@@ -148,7 +152,7 @@ where
 {
     type Response = ();
     type Error = BoxDynError;
-    type Future = Pin<Box<dyn Future<Output = Result<(), BoxDynError>> + Send>>;
+    type Future = Ready<Result<(), BoxDynError>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(context)
@@ -157,19 +161,19 @@ where
     fn call(&mut self, mut task: Task<Run>) -> Self::Future {
         let info = Arc::clone(&task.args.info);
         let hold = (task.args.slot.take(), task.args.place.take());
-        let parts = self.parts.clone();
+        let parts = Arc::clone(&self.parts);
         let span = info.span();
         // A suspect's handler never runs in this process; its future is not even made.
         let handler = (info.meta.lost == 0).then(|| self.inner.call(task));
-        let run = async move { parts.run(info, handler, hold).await };
-        let task = self.parts.tracker.spawn(run.instrument(span));
-        Box::pin(async move { task.await.map_err(Into::into) })
+        let run = parts.run(info, handler, hold);
+        self.parts.tracker.spawn(run.instrument(span));
+        ready(Ok(()))
     }
 }
 
-impl SettleLayer {
+impl Parts {
     async fn run(
-        &self,
+        self: Arc<Self>,
         info: Arc<RunInfo>,
         handler: Option<impl Future<Output = Result<Outcome, BoxDynError>>>,
         (slot, place): (Option<Slot>, Option<Place>),
@@ -180,11 +184,8 @@ impl SettleLayer {
         let start = Instant::now();
         let ended = match handler {
             Some(handler) => Ok(outcome_of(handler.await)),
-            None if info.meta.lost > MAX_LOST => {
-                let error = format!("its worker vanished {} times while it ran", info.meta.lost);
-                Err(self.concluder.convict(&info, error, start.elapsed()).await)
-            }
-            None => Err(self.isolation.run(&info, &self.concluder).await),
+            // Boxed, like all that is rare: a task is as large as the largest thing that it may wait for.
+            None => Err(Box::pin(self.run_suspect(&info)).await),
         };
         let elapsed = start.elapsed();
         metrics::histogram!("millrace_job_duration_seconds", "kind" => info.kind.clone()).record(elapsed.as_secs_f64());
@@ -194,15 +195,23 @@ impl SettleLayer {
             Ok(Outcome::Done(mut effects, context)) if !info.is_unique => {
                 let success =
                     Success { id: info.lease.id, attempt: info.attempt(), elapsed, result: effects.result.take() };
-                let settler = self.settler.clone();
-                self.finisher.finish(Finished { info, success, effects, context, kept, slot, place, settler });
+                let parts = Arc::clone(&self);
+                self.finisher.finish(Finished { info, success, effects, context, kept, slot, place, parts });
                 return;
             }
-            Ok(outcome) => self.concluder.conclude(&info, outcome, elapsed).await,
+            Ok(outcome) => Box::pin(self.concluder.conclude(&info, outcome, elapsed)).await,
             Err(conclusion) => conclusion,
         };
         drop(kept);
         self.settler.apply(&info, conclusion, place);
         drop(slot);
+    }
+
+    async fn run_suspect(&self, info: &RunInfo) -> Conclusion {
+        if info.meta.lost > MAX_LOST {
+            let error = format!("its worker vanished {} times while it ran", info.meta.lost);
+            return self.concluder.convict(info, error, Duration::ZERO).await;
+        }
+        self.isolation.run(info, &self.concluder).await
     }
 }
