@@ -66,6 +66,7 @@ pub async fn serve(config: WorkerConfig) -> anyhow::Result<()> {
         serves: config.queues.clone(),
         lease: config.lease,
         drain_timeout: config.drain_timeout,
+        retention: config.retention,
     };
     let handed_back = engine.run(&shutdown).await;
     end.cancel();

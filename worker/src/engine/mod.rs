@@ -13,6 +13,7 @@ mod backend;
 mod batcher;
 mod claim;
 mod conclude;
+mod housekeeping;
 mod isolate;
 mod keeper;
 mod reconciler;
@@ -38,7 +39,12 @@ use apalis_core::{
         service::{IntoWorkerService, WorkerService},
     },
 };
-use millrace_shared::{config::QueueSlots, jobs::QueueName, queue::Queues, signals::Shutdown};
+use millrace_shared::{
+    config::{QueueSlots, RetentionConfig},
+    jobs::QueueName,
+    queue::Queues,
+    signals::Shutdown,
+};
 use sqlx::PgPool;
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -48,6 +54,7 @@ use self::{
     backend::QueueBackend,
     claim::Claimer,
     conclude::{Concluder, Conclusion},
+    housekeeping::Housekeeper,
     isolate::Isolation,
     keeper::Keeper,
     reconciler::Reconciler,
@@ -71,6 +78,7 @@ pub(crate) struct Engine {
     pub(crate) serves: Vec<QueueSlots>,
     pub(crate) lease: Duration,
     pub(crate) drain_timeout: Duration,
+    pub(crate) retention: RetentionConfig,
 }
 
 /// The handlers under apalis' panic layer: the same stack in the worker and in a suspect's child.
@@ -141,6 +149,8 @@ impl Engine {
             });
         }
         helpers.spawn(reconciler.run(shutdown.drain.clone()));
+        let housekeeper = Housekeeper { pool: self.pool.clone(), retention: self.retention };
+        helpers.spawn(housekeeper.run(shutdown.drain.clone()));
         helpers.spawn(wake::listen(self.queues.clone(), bells, keeper.clone(), end.clone()));
         helpers.spawn(keeper.clone().run(end.clone()));
         let handed_back = drain_after(monitor, &slots, &keeper, (shutdown, self.drain_timeout, &give_up)).await;

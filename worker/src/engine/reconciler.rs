@@ -12,7 +12,7 @@ use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use millrace_shared::{
-    db::{idempotency, jobs, queues as settings},
+    db::{jobs, queues as settings},
     ids::JobId,
     jobs::{QUEUES, QueueName},
     ledger::{self, HORIZON},
@@ -31,7 +31,6 @@ const BEAT: Duration = Duration::from_secs(1);
 const SWEEP: Duration = Duration::from_secs(5);
 /// How often everything is compared, whatever the watermarks say.
 const FULL_SWEEP: Duration = Duration::from_secs(600);
-const HOUSEKEEPING: Duration = Duration::from_secs(300);
 /// Rows younger than this are left to whoever accepted them, who is about to push them.
 const QUIET: Duration = Duration::from_secs(3);
 /// How far a sweep goes back behind the last one, for transactions that committed late.
@@ -100,7 +99,6 @@ impl Reconciler {
         tracing::debug!("this worker reconciles");
         let mut swept: HashMap<QueueName, Swept> = HashMap::new();
         let mut next_sweep = Instant::now();
-        let mut next_housekeeping = Instant::now();
         loop {
             let sweep_is_due = Instant::now() >= next_sweep;
             for queue in QUEUES {
@@ -108,10 +106,6 @@ impl Reconciler {
             }
             if sweep_is_due {
                 next_sweep = Instant::now() + SWEEP;
-            }
-            if Instant::now() >= next_housekeeping {
-                idempotency::forget_old(&mut connection, 1_000).await?;
-                next_housekeeping = Instant::now() + HOUSEKEEPING;
             }
             tokio::select! {
                 () = self.bell.notified() => {}
