@@ -52,7 +52,7 @@ impl Peer for ApalisRedis {
     }
 
     async fn unfinished(&mut self) -> Result<u64> {
-        let done: u64 = redis::cmd("ZCARD").arg(format!("{QUEUE}:done")).query_async(&mut self.connection).await?;
+        let done: u64 = redis::cmd("SCARD").arg(format!("{QUEUE}:done")).query_async(&mut self.connection).await?;
         Ok(self.enqueued.load(std::sync::atomic::Ordering::Relaxed).saturating_sub(done))
     }
 }

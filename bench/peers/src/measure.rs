@@ -23,6 +23,8 @@ const CALLERS: usize = 4;
 pub(crate) const BATCH: usize = 1_000;
 const PATIENCE: Duration = Duration::from_secs(120);
 const EVERY: Duration = Duration::from_millis(20);
+/// How often the queue's storage is asked what is left. Seldom, because some answer by counting rows.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// The first jobs find cold caches and are not counted.
 const FIRST: usize = 25;
 
@@ -109,7 +111,7 @@ async fn drain<P: Peer>(peer: &mut P, size: &Size, next: &mut u64, round: usize)
         let deadline = Instant::now() + PATIENCE;
         while peer.unfinished().await? > 0 {
             ensure!(Instant::now() < deadline, "{}: jobs were started and are not done", P::NAME);
-            tokio::time::sleep(Duration::from_millis(2)).await;
+            tokio::time::sleep(LOOK_EVERY).await;
         }
         let done = clock::now_ns();
         let first = starts::read(&worker.starts).into_values().min().context("no job was started")?;
