@@ -121,8 +121,6 @@ impl Queues {
 
 #[cfg(test)]
 mod tests {
-    use redis::ErrorKind;
-
     use super::*;
 
     #[test]
@@ -138,13 +136,18 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_named_whichever_way_redis_tells_it() {
-        let in_script = "Error running script (call to f_1): @user_script:1: -OOM command not allowed";
-        for error in [
-            RedisError::from((ErrorKind::Extension, "OOM", "command not allowed".to_owned())),
-            RedisError::from((ErrorKind::UnexpectedReturnType, "ERR", in_script.to_owned())),
+    fn reason_is_named_whichever_way_redis_tells_it() {
+        for (reply, expected) in [
+            ("-OOM command not allowed when used memory > 'maxmemory'.\r\n", "is out of memory"),
+            (
+                "-ERR Error running script (call to f_1): @user_script:1: -OOM command not allowed\r\n",
+                "is out of memory",
+            ),
+            ("-READONLY You can't write against a read only replica.\r\n", "is a read-only replica"),
+            ("-MISCONF Redis is configured to save RDB snapshots\r\n", "refuses writes"),
         ] {
-            assert_eq!(why(&error), "is out of memory", "{error}");
+            let error = redis::parse_redis_value(reply.as_bytes()).and_then(redis::Value::extract_error);
+            assert_eq!(error.as_ref().map_err(why), Err(expected), "{reply}");
         }
         assert_eq!(why(&RedisError::from(std::io::Error::other("gone"))), "is not reachable");
     }
