@@ -77,6 +77,7 @@ async fn serve_with(config: WorkerConfig, truth: Truth) -> anyhow::Result<()> {
         serves: config.queues.clone(),
         lease: config.lease,
         drain_timeout: config.drain_timeout,
+        retention: config.retention,
     };
     let handed_back = engine.run(&shutdown).await;
     end.cancel();

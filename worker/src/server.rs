@@ -46,6 +46,14 @@ fn describe_metrics() {
         "millrace_reconciled_total",
         "Jobs that Redis lacked and got from the ledger, by queue."
     );
+    metrics::describe_gauge!("millrace_ledger_partitions", "Partitions of the ledger by time.");
+    metrics::describe_gauge!("millrace_ledger_ahead_seconds", "How far ahead the ledger has partitions.");
+    metrics::describe_gauge!("millrace_ledger_default_rows", "Jobs that have no partition; above 10,000 not counted.");
+    metrics::describe_gauge!("millrace_ledger_retention_lag_seconds", "For how long the oldest partition is overdue.");
+    metrics::describe_gauge!("millrace_ledger_survivors", "Jobs that outlived their partition, at the last drop.");
+    metrics::describe_counter!("millrace_ledger_partitions_dropped_total", "Partitions dropped for their age.");
+    metrics::describe_counter!("millrace_ledger_moved_total", "Jobs moved to a partition made after them.");
+    metrics::describe_counter!("millrace_housekeeping_failures_total", "Rounds of housekeeping that met an error.");
     metrics::describe_gauge!("millrace_running", "Jobs that run in this worker, by queue.");
     metrics::describe_histogram!("millrace_job_duration_seconds", "How long runs took, by kind.");
 }

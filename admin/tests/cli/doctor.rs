@@ -1,8 +1,11 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
+use chrono::{TimeDelta, Utc};
 use millrace_harness::{PostgresOptions, RedisOptions};
+use millrace_shared::ids::JobId;
 use serde_json::Value;
+use sqlx::AssertSqlSafe;
 
 use crate::place::{Place, Run, millrace};
 
@@ -43,6 +46,9 @@ async fn a_sound_installation_passes() -> Result<()> {
         "postgres version",
         "postgres role",
         "migrations",
+        "ledger partitions",
+        "ledger default partition",
+        "ledger retention",
         "redis",
         "redis version",
         "redis role",
@@ -89,6 +95,31 @@ async fn pending_migrations_fail_and_are_named() -> Result<()> {
     assert_eq!(run.code, 1);
     assert_check(&run, "migrations", "failed", "0001 organisations, 0002 jobs");
     assert_check(&run, "migrations", "failed", "millrace migrate");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_ledger_that_no_worker_keeps_is_warned_of() -> Result<()> {
+    let place = Place::new().await?;
+    // The only partition has ended, and what comes after it has none.
+    let end = JobId::lowest_at(Utc::now() - TimeDelta::days(40));
+    for table in ["jobs", "job_attempts"] {
+        let cut = format!(
+            "ALTER TABLE {table} DETACH PARTITION {table}_first; \
+             ALTER TABLE {table} ATTACH PARTITION {table}_first FOR VALUES FROM (MINVALUE) TO ('{end}')"
+        );
+        sqlx::raw_sql(AssertSqlSafe(cut)).execute(&mut place.connection().await?).await?;
+    }
+    place.dead_letters(place.org, "broken", 3).await?;
+    let run = place.run(&["doctor", "--json"]).await?;
+    assert_check(&run, "ledger partitions", "warning", "start a worker");
+    assert_check(&run, "ledger default partition", "warning", "3 jobs have no partition");
+    assert_check(&run, "ledger retention", "warning", "should have been dropped 10d");
+
+    let off = place.environment_with("MILLRACE_RETENTION", Some("off"));
+    assert_check(&millrace(&off, &["doctor", "--json"], "").await?, "ledger retention", "ok", "for ever");
+    let longer = place.environment_with("MILLRACE_RETENTION", Some("60d"));
+    assert_check(&millrace(&longer, &["doctor", "--json"], "").await?, "ledger retention", "ok", "60d after");
     Ok(())
 }
 

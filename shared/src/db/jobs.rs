@@ -167,12 +167,12 @@ pub async fn insert(
     .bind(all().map(|job| job.trace_context.as_deref()).collect::<Vec<_>>())
     .fetch_all(connection)
     .await?;
-    let mut taken: HashMap<JobId, Taken> = taken.into_iter().map(|row| (row.id, row)).collect();
-    let rows = jobs.iter().map(|(org, job)| Some(new_row(*org, job, taken.remove(&job.id)?, blocked_by)));
+    let taken: HashMap<JobId, Taken> = taken.into_iter().map(|row| (row.id, row)).collect();
+    let rows = jobs.iter().map(|(org, job)| Some(new_row(*org, job, taken.get(&job.id)?, blocked_by)));
     rows.collect::<Option<_>>().ok_or(sqlx::Error::RowNotFound)
 }
 
-fn new_row(org: OrgId, job: &NewJob, taken: Taken, blocked_by: Option<JobId>) -> JobRow {
+fn new_row(org: OrgId, job: &NewJob, taken: &Taken, blocked_by: Option<JobId>) -> JobRow {
     JobRow {
         id: job.id,
         org_id: org,

@@ -101,7 +101,7 @@ async fn storm(jumps: usize, every: Duration) -> Result<()> {
         clock.shift(*[-HOUR_SECONDS, 0, HOUR_SECONDS].choose(&mut rand::rng()).context("no shift")?)?;
     }
     let submitted = traffic.stop().await;
-    ensure!(submitted.refused.is_empty() && submitted.unanswered.is_empty(), "{submitted:?}");
+    ensure!(submitted.unanswered.is_empty(), "{:?}", submitted.unanswered);
     let audit = audit(&line, &submitted.accepted, CALM).await?;
     let (early_ms, late_ms) = worst(&line).await?;
     println!(

@@ -22,6 +22,8 @@ const STEPS: i64 = 10;
 #[derive(Debug, sqlx::FromRow)]
 struct Run {
     sleep_ms: i64,
+    /// How often it was put off, as happens where Postgres is too busy to take a checkpoint in time: that is no hand-back.
+    snoozes: i32,
     /// How much longer than its sleep it took from acceptance to end.
     delay_ms: i64,
     result: Value,
@@ -30,7 +32,7 @@ struct Run {
 impl Run {
     async fn all(line: &Line) -> Result<Vec<Self>> {
         let runs = sqlx::query_as(
-            "SELECT (payload->>'sleep_ms')::bigint AS sleep_ms, result, \
+            "SELECT snoozes, (payload->>'sleep_ms')::bigint AS sleep_ms, result, \
              (extract(epoch FROM finished_at - created_at) * 1000)::bigint - (payload->>'sleep_ms')::bigint AS delay_ms \
              FROM jobs",
         );
@@ -68,13 +70,13 @@ async fn storm(rounds: usize) -> Result<()> {
     }
     let submitted = traffic.stop().await;
     let noise = noise.longest().await?;
-    ensure!(submitted.refused.is_empty() && submitted.unanswered.is_empty(), "{submitted:?}");
+    ensure!(submitted.unanswered.is_empty(), "{:?}", submitted.unanswered);
     let audit = audit(&line, &submitted.accepted, CALM).await?;
     audit.all_succeeded_at_once()?;
 
     let runs = Run::all(&line).await?;
     let longest = runs.iter().max_by_key(|run| run.delay_ms).context("no job ran")?;
-    let resumed = runs.iter().filter(|run| run.steps().len() > 1).count();
+    let resumed = runs.iter().filter(|run| run.snoozes == 0 && run.steps().len() > 1).count();
     let lost = logged(&line, "was lost with a worker before")?;
     println!(
         "{} drains; {resumed} jobs resumed, {lost} lost, the longest delay {} ms beside noise of {noise:?}; {audit}",

@@ -15,6 +15,7 @@ mod buffer;
 mod claim;
 mod conclude;
 mod finish;
+mod housekeeping;
 mod isolate;
 mod keeper;
 mod pace;
@@ -41,7 +42,12 @@ use apalis_core::{
         service::{IntoWorkerService, WorkerService},
     },
 };
-use millrace_shared::{config::QueueSlots, jobs::QueueName, queue::Queues, signals::Shutdown};
+use millrace_shared::{
+    config::{QueueSlots, RetentionConfig},
+    jobs::QueueName,
+    queue::Queues,
+    signals::Shutdown,
+};
 use sqlx::PgPool;
 use tokio::sync::Notify;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -53,6 +59,7 @@ use self::{
     claim::Claimer,
     conclude::{Concluder, Conclusion},
     finish::Finisher,
+    housekeeping::Housekeeper,
     isolate::Isolation,
     keeper::Keeper,
     pace::Gate,
@@ -78,6 +85,7 @@ pub(crate) struct Engine {
     pub(crate) serves: Vec<QueueSlots>,
     pub(crate) lease: Duration,
     pub(crate) drain_timeout: Duration,
+    pub(crate) retention: RetentionConfig,
 }
 
 /// The handlers under apalis' panic layer: the same stack in the worker and in a suspect's child.
@@ -152,6 +160,8 @@ impl Engine {
         }
         if self.truth == Truth::Ledger {
             helpers.spawn(reconciler.run(shutdown.drain.clone()));
+            let housekeeper = Housekeeper { pool: self.pool.clone(), retention: self.retention };
+            helpers.spawn(housekeeper.run(shutdown.drain.clone()));
         }
         helpers.spawn(wake::listen(self.queues.clone(), bells, keeper.clone(), end.clone()));
         helpers.spawn(keeper.clone().run(end.clone()));

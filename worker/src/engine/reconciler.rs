@@ -13,7 +13,7 @@ use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 use chrono::{DateTime, Utc};
 use millrace_shared::{
     control::{self, RestoreError},
-    db::{idempotency, jobs},
+    db::jobs,
     ids::JobId,
     jobs::{QUEUES, QueueName},
     ledger::{self, HORIZON},
@@ -32,7 +32,6 @@ const BEAT: Duration = Duration::from_secs(1);
 const SWEEP: Duration = Duration::from_secs(5);
 /// How often everything is compared, whatever the watermarks say.
 const FULL_SWEEP: Duration = Duration::from_secs(600);
-const HOUSEKEEPING: Duration = Duration::from_secs(300);
 /// Rows younger than this are left to whoever accepted them, who is about to push them.
 const QUIET: Duration = Duration::from_secs(3);
 /// How far a sweep goes back behind the last one, for transactions that committed late.
@@ -103,7 +102,6 @@ impl Reconciler {
         tracing::debug!("this worker reconciles");
         let mut swept: HashMap<QueueName, Swept> = HashMap::new();
         let mut next_sweep = Instant::now();
-        let mut next_housekeeping = Instant::now();
         loop {
             let sweep_is_due = Instant::now() >= next_sweep;
             for queue in QUEUES {
@@ -111,10 +109,6 @@ impl Reconciler {
             }
             if sweep_is_due {
                 next_sweep = Instant::now() + SWEEP;
-            }
-            if Instant::now() >= next_housekeeping {
-                idempotency::forget_old(&mut connection, 1_000).await?;
-                next_housekeeping = Instant::now() + HOUSEKEEPING;
             }
             tokio::select! {
                 () = self.bell.notified() => {}

@@ -1,6 +1,7 @@
 //! `millrace doctor`: whether this configuration and the servers behind it are fit for work, one line a check.
 
 mod configuration;
+mod ledger;
 mod postgres;
 mod redis;
 
@@ -68,7 +69,7 @@ pub async fn run(out: Output) -> Result<()> {
     let mut report = Report::new(out);
     report.all(&configuration::checks(&config))?;
     if let Some(database) = &config.database {
-        report.all(&postgres::checks(database).await)?;
+        report.all(&postgres::checks(database, config.retention.as_ref()).await)?;
     }
     if let Some(url) = &config.redis_url {
         report.all(&redis::checks(url).await)?;

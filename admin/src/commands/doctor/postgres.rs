@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use chrono::Utc;
 use millrace_shared::{
-    config::DatabaseConfig,
+    config::{DatabaseConfig, RetentionConfig},
     db::{
         self,
         server::{self, ServerFacts},
@@ -12,13 +12,13 @@ use millrace_shared::{
 };
 use sqlx::PgConnection;
 
-use super::Check;
+use super::{Check, Status};
 use crate::{commands::migrate, exit::chain, ui};
 
 /// The oldest major version whose features are used.
 const LEAST_VERSION: i32 = 14;
 
-pub async fn checks(config: &DatabaseConfig) -> Vec<Check> {
+pub async fn checks(config: &DatabaseConfig, retention: Option<&RetentionConfig>) -> Vec<Check> {
     const NAME: &str = "postgres";
     let away = |error: sqlx::Error| {
         let found = chain(&error.into());
@@ -45,7 +45,12 @@ pub async fn checks(config: &DatabaseConfig) -> Vec<Check> {
         durability(&facts),
         room(&facts, config.max_connections),
     ];
-    checks.push(migrations(&mut connection).await);
+    let migrations = migrations(&mut connection).await;
+    let migrated = migrations.status == Status::Ok;
+    checks.push(migrations);
+    if migrated {
+        checks.extend(super::ledger::checks(&mut connection, retention).await);
+    }
     let skew = super::redis::skew(facts.now, Utc::now() - took / 2);
     checks.push(Check::ok("postgres clock", skew));
     checks
