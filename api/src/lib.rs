@@ -3,6 +3,7 @@
 //! [`router`] is the whole API as a tower service; [`openapi`] describes the same routes, because both are built from one
 //! table in `routes`.
 
+mod doorkeeper;
 mod envelope;
 mod error;
 mod extract;

@@ -14,6 +14,7 @@ use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::doorkeeper::Doorkeeper;
 use crate::gather::Gatherer;
 use crate::waiter::Waiter;
 
@@ -46,6 +47,7 @@ struct Inner {
     limits: Limits,
     draining: CancellationToken,
     waiter: Waiter,
+    doorkeeper: Doorkeeper,
     gatherer: Gatherer,
     description: Bytes,
 }
@@ -63,6 +65,7 @@ impl AppState {
         let database = millrace_shared::db::pool(&common.database, "millrace-api")?;
         let queues = Queues::connect(&common.redis_url, Duration::from_secs(2))?;
         Ok(Self(Arc::new(Inner {
+            doorkeeper: Doorkeeper::new(&database),
             gatherer: Gatherer::new(&database, &queues),
             database,
             queues,
@@ -127,6 +130,12 @@ impl AppState {
     #[must_use]
     pub(crate) fn waiter(&self) -> &Waiter {
         &self.0.waiter
+    }
+
+    /// Looks up API keys.
+    #[must_use]
+    pub(crate) fn doorkeeper(&self) -> &Doorkeeper {
+        &self.0.doorkeeper
     }
 
     /// Takes in small submissions together.

@@ -9,7 +9,7 @@ use crate::place::Place;
 
 async fn holder(place: &Place, key: &str) -> Result<Option<(OrgId, Role)>> {
     let hash = ApiKey::parse(key)?.hash();
-    let principal = api_keys::authenticate(&mut place.connection().await?, &hash).await?;
+    let principal = api_keys::authenticate(&mut place.connection().await?, &[hash]).await?.pop().flatten();
     Ok(principal.map(|principal| (principal.org, principal.role)))
 }
 

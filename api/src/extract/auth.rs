@@ -3,7 +3,7 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 use millrace_shared::auth::{ApiKey, Principal, Role};
-use millrace_shared::db::{api_keys, organisations};
+use millrace_shared::db::organisations;
 
 use crate::error::ApiError;
 use crate::state::AppState;
@@ -62,8 +62,7 @@ async fn authenticate(headers: &HeaderMap, state: &AppState) -> Result<Principal
 
     if ApiKey::is_claimed_by(credential) {
         let hash = ApiKey::parse(credential).map_err(|_| REFUSED)?.hash();
-        let mut connection = state.database().acquire().await?;
-        return api_keys::authenticate(&mut connection, &hash).await?.ok_or(REFUSED);
+        return state.doorkeeper().holder(hash).await?.ok_or(REFUSED);
     }
     let Some(tokens) = state.tokens() else {
         return Err(ApiError::Unauthenticated("only API keys are accepted here"));

@@ -61,32 +61,38 @@ struct Match {
     use_is_unrecorded: bool,
 }
 
-/// Who holds this key; `None` if nobody does, or if it was revoked. Notes the use, at most once a minute.
+/// Who holds these keys, parallel to `hashes`; `None` if nobody does, or if the key was revoked. Notes the use, at most once a minute.
 ///
 /// # Errors
 /// When the database is away.
-pub async fn authenticate(connection: &mut PgConnection, hash: &KeyHash) -> Result<Option<Principal>, sqlx::Error> {
-    let found: Option<Match> = sqlx::query_as(
+pub async fn authenticate(
+    connection: &mut PgConnection,
+    hashes: &[KeyHash],
+) -> Result<Vec<Option<Principal>>, sqlx::Error> {
+    let found: Vec<Match> = sqlx::query_as(
         "SELECT id, org_id, role, hash,
                 last_used_at IS NULL OR last_used_at < now() - interval '1 minute' AS use_is_unrecorded
-         FROM api_keys WHERE hash = $1 AND revoked_at IS NULL",
+         FROM api_keys WHERE hash = ANY($1) AND revoked_at IS NULL",
     )
-    .bind(hash.as_bytes())
-    .fetch_optional(&mut *connection)
+    .bind(hashes.iter().map(|hash| hash.as_bytes()).collect::<Vec<_>>())
+    .fetch_all(&mut *connection)
     .await?;
-    let Some(found) = found.filter(|found| hash.matches(&found.hash)) else { return Ok(None) };
-    if found.use_is_unrecorded {
+    let unrecorded: Vec<KeyId> = found.iter().filter(|key| key.use_is_unrecorded).map(|key| key.id).collect();
+    if !unrecorded.is_empty() {
         // Concurrent requests with one key must not queue up behind each other's row lock.
         sqlx::query(
             "UPDATE api_keys SET last_used_at = now()
-             WHERE id = (SELECT id FROM api_keys WHERE id = $1 AND org_id = $2 FOR UPDATE SKIP LOCKED)",
+             WHERE id IN (SELECT id FROM api_keys WHERE id = ANY($1) FOR UPDATE SKIP LOCKED)",
         )
-        .bind(found.id)
-        .bind(found.org_id)
+        .bind(unrecorded)
         .execute(connection)
         .await?;
     }
-    Ok(Some(Principal { org: found.org_id, role: found.role, subject: Subject::Key(found.id) }))
+    let holder = |hash: &KeyHash| {
+        let key = found.iter().find(|key| hash.matches(&key.hash))?;
+        Some(Principal { org: key.org_id, role: key.role, subject: Subject::Key(key.id) })
+    };
+    Ok(hashes.iter().map(holder).collect())
 }
 
 /// All keys, or those of one organisation, newest first.

@@ -115,3 +115,30 @@ async fn a_revoked_key_is_refused_at_once() -> Result<()> {
     problem(&client.get("/v1/jobs").await?, 401, "unauthenticated");
     stack.drain().await
 }
+
+#[tokio::test]
+async fn requests_that_arrive_together_are_each_answered_for_their_own_key() -> Result<()> {
+    let stack = Stack::builder().workers(0).start().await?;
+    let mut callers = vec![(stack.client().with_key(&format!("mr_{}", "A".repeat(43))), None)];
+    for _ in 0..4 {
+        let said = stack.cli_stdout(&["keys", "create", "--org", "new", "--role", "submitter", "--json"]).await?;
+        let created: Value = serde_json::from_str(&said)?;
+        let client = stack.client().with_key(created["key"].as_str().context("no key")?);
+        let job = client.submit("probe", &json!({})).await?;
+        callers.push((client, Some(job["id"].clone())));
+    }
+    let all = callers.iter().cycle().take(200).map(|(client, own)| async move {
+        let reply = client.get("/v1/jobs").await?;
+        match own {
+            Some(own) => {
+                let items = reply.expect(200)?["items"].clone();
+                assert_eq!(items.as_array().map(Vec::len), Some(1), "{items}");
+                assert_eq!(&items[0]["id"], own);
+            }
+            None => drop(problem(&reply, 401, "unauthenticated")),
+        }
+        anyhow::Ok(())
+    });
+    futures_util::future::try_join_all(all).await?;
+    stack.drain().await
+}
