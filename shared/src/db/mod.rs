@@ -25,7 +25,7 @@ use std::time::Duration;
 use secrecy::ExposeSecret;
 use sqlx::migrate::{Migrate, MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{PgConnection, PgPool};
+use sqlx::{Connection as _, PgConnection, PgPool};
 
 pub use cursor::{Cursor, MalformedCursor, Page, PageRequest};
 
@@ -37,6 +37,10 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 const IDLE_IN_TRANSACTION_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a request waits for a free connection, or for a new one.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// A connection that was of use so short a time ago is taken for alive. To ask it first would be a round trip for each statement; one that has
+/// died meanwhile fails its next statement, like one that dies a moment later.
+const TRUSTED_FOR: Duration = Duration::from_millis(500);
 
 static MIGRATOR: Migrator = sqlx::migrate!("../migrations");
 
@@ -60,6 +64,10 @@ pub fn pool(config: &DatabaseConfig, application: &str) -> Result<PgPool, sqlx::
     Ok(PgPoolOptions::new()
         .max_connections(config.max_connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)
+        .test_before_acquire(false)
+        .before_acquire(|connection, usage| {
+            Box::pin(async move { Ok(usage.idle_for < TRUSTED_FOR || connection.ping().await.is_ok()) })
+        })
         .max_lifetime(Duration::from_secs(30 * 60))
         .idle_timeout(Duration::from_secs(5 * 60))
         .connect_lazy_with(options))
