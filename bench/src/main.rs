@@ -23,6 +23,7 @@ use std::{process::ExitCode, time::Duration};
 use anyhow::{Context, Result};
 use clap::{Args, Parser};
 use millrace_harness::RunDir;
+use tokio::runtime;
 
 use crate::{
     benches::Bench,
@@ -90,18 +91,23 @@ impl Options {
     }
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let is_worker =
         std::env::args().nth(1).is_some_and(|word| [worker::QUEUE_ALONE, worker::WHOLE].contains(&word.as_str()));
-    let done = if is_worker {
-        match Worker::parse() {
-            Worker::QueueAlone(arguments) => worker::run(arguments, Engine::QueueAlone).await,
-            Worker::Whole(arguments) => worker::run(arguments, Engine::Whole).await,
-        }
-    } else {
-        measure(&Cli::parse()).await
-    };
+    // A worker has the runtime that `millrace-worker` gives it.
+    let mut runtime =
+        if is_worker { runtime::Builder::new_current_thread() } else { runtime::Builder::new_multi_thread() };
+    let done = runtime.enable_all().build().context("the runtime cannot start").and_then(|runtime| {
+        runtime.block_on(async {
+            if !is_worker {
+                return measure(&Cli::parse()).await;
+            }
+            match Worker::parse() {
+                Worker::QueueAlone(arguments) => worker::run(arguments, Engine::QueueAlone).await,
+                Worker::Whole(arguments) => worker::run(arguments, Engine::Whole).await,
+            }
+        })
+    });
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -14,9 +14,9 @@ use millrace_shared::{
     db,
     ids::{JobId, OrgId},
     jobs::{Priority, QUEUES, QueueName},
-    queue::{Envelope, Meta, QueueJob, Queues, Settings},
+    queue::{Envelope, Meta, QueueJob, Queues, Settings, json_of},
 };
-use serde_json::{Value, json};
+use serde_json::{Value, json, value::RawValue};
 use sqlx::PgPool;
 
 use crate::{Options, cpu::Cpu, http::Target, worker};
@@ -265,14 +265,16 @@ impl Site {
     /// Waits until Redis holds no job any more, which is after their ends were committed where there is a ledger.
     pub(crate) async fn wait_empty(&self) -> Result<()> {
         let (start, first) = (Instant::now(), self.depth().await?);
-        let (mut depth, mut least, mut since) = (first, first, start);
+        let (mut depth, mut least, mut since, mut pause) = (first, first, start, LOOK_OFTEN);
         while depth > 0 {
             ensure!(since.elapsed() < STUCK_AFTER, "{depth} jobs are left and nothing moves{}", self.worker_logs());
-            // Half of the time that it will still take, so that looking costs little and the end is seen at once.
+            // Half of the time that it will still take, so that looking costs little and the end is seen at once; but what there is to go by is
+            // little at first.
             let done = first.saturating_sub(depth).max(1);
             #[expect(clippy::cast_precision_loss, reason = "counts of jobs")]
             let left = start.elapsed().mul_f64(depth as f64 / done as f64 / 2.0);
-            tokio::time::sleep(left.clamp(LOOK_OFTEN, LOOK_SELDOM)).await;
+            pause = left.min(pause * 2).clamp(LOOK_OFTEN, LOOK_SELDOM);
+            tokio::time::sleep(pause).await;
             depth = self.depth().await?;
             if depth < least {
                 (least, since) = (depth, Instant::now());
@@ -351,19 +353,28 @@ pub(crate) fn probe(org: OrgId) -> QueueJob {
         max_attempts: 5,
         revision: 0,
         trace_context: None,
-        payload: Some(payload()),
+        payload: Some(json_of(&payload())),
     };
     QueueJob { id: JobId::new(), queue: QUEUE, envelope, delay: Duration::ZERO, meta: Meta::default() }
+}
+
+/// The same job, made to wait so long while it runs.
+pub(crate) fn sleeping(mut job: QueueJob, sleep_ms: u64) -> QueueJob {
+    let mut payload = payload();
+    payload["sleep_ms"] = json!(sleep_ms);
+    job.envelope.payload = Some(json_of(&payload));
+    job
 }
 
 async fn insert(pool: &PgPool, jobs: &[QueueJob]) -> sqlx::Result<()> {
     sqlx::query(
         "INSERT INTO jobs (id, org_id, kind, queue, priority, payload, max_attempts, attempt_budget, timeout_ms) \
-         SELECT new.id, new.org, 'probe', 'probe', 2, $3, 5, 5, 60000 FROM UNNEST($1::uuid[], $2::uuid[]) AS new (id, org)",
+         SELECT new.id, new.org, 'probe', 'probe', 2, new.payload::jsonb, 5, 5, 60000 \
+         FROM UNNEST($1::uuid[], $2::uuid[], $3::text[]) AS new (id, org, payload)",
     )
     .bind(jobs.iter().map(|job| job.id).collect::<Vec<_>>())
     .bind(jobs.iter().map(|job| job.envelope.org).collect::<Vec<_>>())
-    .bind(payload())
+    .bind(jobs.iter().map(|job| job.envelope.payload.as_deref().map(RawValue::get)).collect::<Vec<_>>())
     .execute(pool)
     .await
     .map(drop)

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use millrace_harness::{Stack, Until};
-use millrace_tests::{Line, PATIENCE, audit, effect_probe, probe, short_lease, submit, submit_all, until};
+use millrace_tests::{Line, PATIENCE, audit, effect_probe, metric, probe, short_lease, submit, submit_all, until};
 use serde_json::json;
 
 #[tokio::test]
@@ -63,5 +63,23 @@ async fn job_lost_with_its_worker_shows_as_running_in_its_first_attempt() -> Res
     let job = line.wait_end(&id).await?;
     assert_eq!(job["state"], "succeeded");
     audit(&line, &[id], PATIENCE).await?.all_succeeded_at_once()?;
+    line.stack.drain().await
+}
+
+#[tokio::test]
+async fn many_jobs_lost_at_once_share_a_few_processes() -> Result<()> {
+    const SLOTS: usize = 64;
+    let builder = short_lease(Stack::builder()).worker_env("MILLRACE_QUEUES", format!("probe={SLOTS}"));
+    let mut line = Line::start(builder).await?;
+    let ids = submit_all(line.client(), &vec![effect_probe(800); SLOTS]).await?;
+    until("all run", PATIENCE, async || Ok(line.redis.leased().await? == SLOTS)).await?;
+    line.stack.workers[0].kill().await?;
+    line.stack.workers[0].start_again(Until::Ready).await?;
+    audit(&line, &ids, PATIENCE * 2).await?.all_succeeded_at_once()?;
+    let worker = line.stack.workers[0].url();
+    let runs = metric(&worker, "millrace_isolated_runs_total").await?;
+    let processes = metric(&worker, "millrace_isolation_processes_total").await?;
+    assert!(runs >= 32.0, "only {runs} were lost");
+    assert!((1.0..=8.0).contains(&processes), "{processes} processes for {runs} runs");
     line.stack.drain().await
 }

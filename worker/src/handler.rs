@@ -12,26 +12,30 @@ use std::{
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
+use metrics::Histogram;
 use millrace_shared::{
     db::{self, runs},
     ids::{JobId, OrgId},
     jobs::{JobPayload, NewJob, Policy, Rate},
     queue::{Queues, RateKey, RateRequest},
 };
+use rand::RngExt as _;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 use sqlx::{PgConnection, PgPool};
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::spread;
+use crate::engine::{Switch, spread};
 
 type Source = Box<dyn std::error::Error + Send + Sync>;
 
 /// Progress is written at most so often; what comes faster is left out.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
 
-/// How long a job waits that found Postgres away. It is counted from when Postgres takes the note, so there is no need for more.
+/// How long a job waits, about, that found Postgres away or overloaded: longer each time, so that waiting jobs do not keep it overloaded.
 const DATABASE_AWAY: Duration = Duration::from_secs(1);
+/// How often that doubles at most.
+const MAX_DOUBLINGS: u32 = 5;
 
 /// How long a job waits that could not ask whether it is within a rate.
 const REDIS_AWAY: Duration = Duration::from_secs(1);
@@ -79,15 +83,6 @@ impl JobError {
 
     pub(crate) fn fail(class: &'static str, source: impl Into<Source>) -> Self {
         Self::Fail { class, source: source.into() }
-    }
-
-    /// An error of our own database. While it is away the job is put off, because that is no fault of the job's.
-    pub(crate) fn database(error: sqlx::Error) -> Self {
-        if db::is_unavailable(&error) {
-            Self::Snooze { after: DATABASE_AWAY, source: error.into() }
-        } else {
-            Self::retry("database", error)
-        }
     }
 }
 
@@ -149,8 +144,7 @@ pub(crate) struct JobContext {
     pub(crate) snoozes: u32,
     /// When its time is up.
     pub(crate) deadline: Instant,
-    /// Cancelled when the handler must end; a handler that starts processes or tasks passes it on.
-    pub(crate) cancel: CancellationToken,
+    pub(crate) switch: Switch,
     pub(crate) pool: PgPool,
     pub(crate) queues: Arc<Queues>,
     pub(crate) checkpoint: Mutex<Option<Value>>,
@@ -158,6 +152,11 @@ pub(crate) struct JobContext {
 }
 
 impl JobContext {
+    /// Cancelled when the handler must end; a handler that starts processes or tasks passes it on.
+    pub(crate) fn cancellation(&self) -> CancellationToken {
+        self.switch.token()
+    }
+
     /// How much of its time is left.
     pub(crate) fn remaining(&self) -> Duration {
         self.deadline.saturating_duration_since(Instant::now())
@@ -186,6 +185,15 @@ impl JobContext {
         }
     }
 
+    /// An error of our own database. While it is away the job is put off, because that is no fault of the job's.
+    pub(crate) fn database(&self, error: sqlx::Error) -> JobError {
+        if !db::is_unavailable(&error) {
+            return JobError::retry("database", error);
+        }
+        let longest = DATABASE_AWAY * (1 << self.snoozes.min(MAX_DOUBLINGS));
+        JobError::Snooze { after: longest.mul_f64(rand::rng().random_range(0.5..1.0)), source: error.into() }
+    }
+
     /// Tells people how far the job is. Losing this is harmless, so an error is not the handler's concern.
     pub(crate) async fn progress(&self, percent: u8, message: &str) {
         {
@@ -204,7 +212,7 @@ impl JobContext {
     /// Keeps a value for the job's next run, whatever ends this one: a retry, a loss, a deploy.
     pub(crate) async fn checkpoint(&self, value: Value) -> Result<(), JobError> {
         let written = async { runs::checkpoint(&mut *self.pool.acquire().await?, self.id, &value).await };
-        written.await.map_err(JobError::database)?;
+        written.await.map_err(|error| self.database(error))?;
         *self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
         Ok(())
     }
@@ -222,7 +230,7 @@ impl fmt::Debug for JobContext {
     }
 }
 
-type Run = dyn for<'a> Fn(&'a JobContext, Value) -> BoxFuture<'a, Result<Effects, JobError>> + Send + Sync;
+type Run = dyn for<'a> Fn(&'a JobContext, Box<RawValue>) -> BoxFuture<'a, Result<Effects, JobError>> + Send + Sync;
 
 /// A registered handler.
 pub(crate) struct Registered {
@@ -230,9 +238,11 @@ pub(crate) struct Registered {
     pub(crate) policy: Policy,
     /// Decodes the payload and runs the handler.
     pub(crate) run: Box<Run>,
+    /// How long its runs take, in seconds.
+    duration: Histogram,
 }
 
-/// The handlers of a worker, by kind.
+/// The handlers of a worker, by kind. Made once the process' metrics are set up, which it belongs to.
 #[derive(Default)]
 pub(crate) struct Handlers(HashMap<&'static str, Registered>);
 
@@ -245,17 +255,25 @@ impl Handlers {
             let handler = Arc::clone(&handler);
             Box::pin(async move {
                 // The payload met the schema when it was accepted; a misfit means that the schema has changed since.
-                let payload = serde_json::from_value(payload).map_err(|error| JobError::fail("payload", error))?;
+                let payload = serde_json::from_str(payload.get()).map_err(|error| JobError::fail("payload", error))?;
                 handler.run(job, payload).await
             })
         });
-        self.0.insert(H::Payload::KIND, Registered { policy: H::Payload::POLICY, run });
+        let duration = metrics::histogram!("millrace_job_duration_seconds", "kind" => H::Payload::KIND);
+        self.0.insert(H::Payload::KIND, Registered { policy: H::Payload::POLICY, run, duration });
         self
     }
 
     /// The handler of a kind.
     pub(crate) fn get(&self, kind: &str) -> Option<&Registered> {
         self.0.get(kind)
+    }
+
+    /// Notes how long a run took.
+    pub(crate) fn note_duration(&self, kind: &str, elapsed: Duration) {
+        if let Some(handler) = self.get(kind) {
+            handler.duration.record(elapsed.as_secs_f64());
+        }
     }
 
     /// The kinds that have a handler.

@@ -7,7 +7,7 @@ pub mod ingest;
 mod serve;
 mod server;
 
-pub use serve::{run_one, serve, serve_without_ledger};
+pub use serve::{run_suspects, serve, serve_without_ledger};
 
-/// The hidden command that runs one job that was lost with a worker before.
-pub const RUN_ONE_COMMAND: &str = engine::RUN_ONE;
+/// The hidden command that runs jobs that were lost with a worker before.
+pub const RUN_SUSPECTS_COMMAND: &str = engine::RUN_SUSPECTS;

@@ -7,7 +7,7 @@ use millrace_shared::{
     health, telemetry,
 };
 use millrace_worker::{
-    RUN_ONE_COMMAND,
+    RUN_SUSPECTS_COMMAND,
     ingest::{self, IngestLimits},
 };
 
@@ -26,7 +26,10 @@ fn main() -> ExitCode {
         Some("health") => {
             health::command(&arguments[1..], || WorkerConfig::load(&Source::from_process()).map(|config| config.bind))
         }
-        Some(RUN_ONE_COMMAND) => with_runtime(|source, _| async move { millrace_worker::run_one(&source).await }),
+        Some(RUN_SUSPECTS_COMMAND) => {
+            with_runtime(|source, _| async move { millrace_worker::run_suspects(&source).await })
+        }
+        // One thread for the engine: its handlers have threads of their own.
         None => with_runtime(|_, config| async move {
             match millrace_worker::serve(config).await {
                 Ok(()) => ExitCode::SUCCESS,
@@ -59,7 +62,7 @@ fn with_runtime<Fut: Future<Output = ExitCode>>(run: impl FnOnce(Source, WorkerC
     }
     telemetry::init_tls();
     telemetry::log_panics();
-    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime.block_on(run(source, config)),
         Err(error) => {
             tracing::error!(error = %error, "the runtime cannot start");

@@ -1,6 +1,6 @@
-//! The worker as a service, and as the child that runs one suspect.
+//! The worker as a service, and as the child that runs suspects.
 
-use std::{io::Read as _, process::ExitCode, sync::Arc, time::Duration};
+use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use millrace_shared::{
@@ -14,7 +14,7 @@ use millrace_shared::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    engine::{self, CANNOT_BEGIN, Engine, Suspect, Truth},
+    engine::{self, CANNOT_BEGIN, Engine, Truth},
     handlers,
     server::{self, Checks},
 };
@@ -49,6 +49,7 @@ async fn serve_with(config: WorkerConfig, truth: Truth) -> anyhow::Result<()> {
     let metrics = telemetry::init_metrics()?;
     let pool = db::pool(&config.common.database, "millrace-worker")?;
     let queues = Queues::connect(&config.common.redis_url, REDIS_TIMEOUT)?;
+    let handlers_queues = Queues::connect(&config.common.redis_url, REDIS_TIMEOUT)?;
     let worker = worker_name();
     let listener = tokio::net::TcpListener::bind(config.bind)
         .await
@@ -66,20 +67,25 @@ async fn serve_with(config: WorkerConfig, truth: Truth) -> anyhow::Result<()> {
         metrics,
         worker: worker.to_string(),
     };
+    let handlers_runtime = tokio::runtime::Builder::new_multi_thread().thread_name("handlers").enable_all().build()?;
     let end = CancellationToken::new();
     let health = tokio::spawn(server::serve(listener, checks, end.clone()));
     let engine = Engine {
         truth,
         pool: pool.clone(),
         queues,
+        handlers_queues,
         handlers: Arc::new(handlers::all(kinds(&config), &config)?),
         worker,
         serves: config.queues.clone(),
         lease: config.lease,
         drain_timeout: config.drain_timeout,
         retention: config.retention,
+        handlers_runtime: handlers_runtime.handle().clone(),
     };
     let handed_back = engine.run(&shutdown).await;
+    // Without waiting: a handler that blocks its thread must not keep the process from ending.
+    handlers_runtime.shutdown_background();
     end.cancel();
     health.await??;
     pool.close().await;
@@ -87,36 +93,28 @@ async fn serve_with(config: WorkerConfig, truth: Truth) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs the suspect on standard input, and prints what is left to do in Redis.
-pub async fn run_one(source: &Source) -> ExitCode {
-    match try_run_one(source).await {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::from(u8::try_from(CANNOT_BEGIN).unwrap_or(1)),
+/// Runs the suspects that standard input names, and answers each with what is left to do in Redis.
+pub async fn run_suspects(source: &Source) -> ExitCode {
+    match try_run_suspects(source).await {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!(error = format!("{error:#}"), "the job could not begin");
+            tracing::error!(error = format!("{error:#}"), "suspects cannot be run");
             ExitCode::from(u8::try_from(CANNOT_BEGIN).unwrap_or(1))
         }
     }
 }
 
-async fn try_run_one(source: &Source) -> anyhow::Result<bool> {
+async fn try_run_suspects(source: &Source) -> anyhow::Result<()> {
     // A signal to a whole group of processes is for the worker, which decides about its children.
     let ignored = Arc::new(std::sync::atomic::AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
         signal_hook::flag::register(signal, Arc::clone(&ignored))?;
     }
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
-    let mut input = Vec::new();
-    std::io::stdin().take(64 * 1024).read_to_end(&mut input)?;
-    let suspect: Suspect = serde_json::from_slice(&input).context("the job on standard input is not readable")?;
     let mut config = WorkerConfig::load(source)?;
     config.common.database.max_connections = 2;
-    let pool = db::pool(&config.common.database, "millrace-worker run-one")?;
+    let pool = db::pool(&config.common.database, "millrace-worker run-suspects")?;
     let queues = Queues::connect(&config.common.redis_url, REDIS_TIMEOUT)?;
     let handlers = Arc::new(handlers::all(kinds(&config), &config)?);
-    let Some(conclusion) = engine::run_suspect(suspect, pool, queues, (handlers, worker_name())).await else {
-        return Ok(false);
-    };
-    serde_json::to_writer(std::io::stdout(), &conclusion)?;
-    Ok(true)
+    Ok(engine::run_suspects(pool, queues, (handlers, worker_name())).await?)
 }

@@ -42,6 +42,11 @@ fn describe_metrics() {
     metrics::describe_counter!("millrace_handed_back_total", "Jobs handed back before their end, by queue.");
     metrics::describe_counter!("millrace_paced_total", "Jobs put off because their kind's rate was used up, by queue.");
     metrics::describe_counter!("millrace_isolated_runs_total", "Runs of jobs that were lost before, by kind.");
+    metrics::describe_counter!("millrace_isolation_processes_total", "Processes started for such runs.");
+    metrics::describe_counter!(
+        "millrace_stuck_handlers_total",
+        "Handlers that block their threads and could not be stopped, by queue."
+    );
     metrics::describe_counter!(
         "millrace_reconciled_total",
         "Jobs that Redis lacked and got from the ledger, by queue."

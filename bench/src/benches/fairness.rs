@@ -15,13 +15,16 @@ use crate::{
     Options,
     http::{Connection, Target},
     report::{Params, Report},
-    site::{Form, Site, jobs},
+    site::{Form, Site, jobs, sleeping},
     starts,
     stats::Samples,
 };
 
 const OTHERS: usize = 99;
 const FLOOD: usize = 100_000;
+/// What the jobs of floods do: nothing, which keeps all processors busy, or wait for some time up to so many milliseconds, as most jobs do most
+/// of the time, which keeps all slots busy.
+const FLOODS: [(&str, u64); 2] = [("no-ops", 0), ("1 to 40 ms", 40)];
 /// Waves of the 99, so that a percentile of 99 is not one job's luck.
 const WAVES: usize = 5;
 const EVERY: Duration = Duration::from_millis(4);
@@ -41,33 +44,41 @@ pub(crate) async fn run(options: &Options, report: &mut Report) -> Result<()> {
         site.start_workers(1, Some(&notes)).await?;
         let mut submitters = submitters(&site).await?;
         let flood = options.count(FLOOD, 500);
-        let params = |system: &str| Params::default().with("form", form.as_str()).with("system", system);
-        let (mut idle, mut flooded, mut left) = (Samples::default(), Samples::default(), u64::MAX);
+        let params = |flood: &str| Params::default().with("form", form.as_str()).with("flood", flood);
+        let (mut idle, mut flooded) = (Samples::default(), FLOODS.map(|_| (Samples::default(), u64::MAX)));
+        let flooding = |longest_ms: u64| {
+            let lengths = (0..).map(move |number: u64| if longest_ms == 0 { 0 } else { 1 + number * 611 % longest_ms });
+            jobs(flood, 1).zip(lengths).map(|(job, sleep_ms)| sleeping(job, sleep_ms))
+        };
         for number in 1..=options.count(WAVES, 1) {
             report.say(&format!("{}, wave {number}", form.as_str()));
             idle.merge(wave(&site, &mut submitters, &notes).await?);
             site.wait_empty().await?;
 
-            site.pause().await?;
-            site.fill(jobs(flood, 1)).await?;
-            site.resume().await?;
-            tokio::time::sleep(HEAD_START).await;
-            let submitted = submit_all(&site, &mut submitters).await?;
-            left = left.min(site.depth().await?);
-            flooded.merge(waits(&submitted, &notes).await?);
-            site.wait_empty().await?;
+            for ((_, longest_ms), (samples, left)) in FLOODS.iter().zip(&mut flooded) {
+                site.pause().await?;
+                site.fill(flooding(*longest_ms)).await?;
+                site.resume().await?;
+                tokio::time::sleep(HEAD_START).await;
+                let submitted = submit_all(&site, &mut submitters).await?;
+                *left = site.depth().await?.min(*left);
+                samples.merge(waits(&submitted, &notes).await?);
+                site.wait_empty().await?;
+            }
         }
         site.stop().await?;
 
         let names = ["pickup_p50", "pickup_p95", "pickup_p99"];
-        report.percentiles(names, &params("idle"), &mut idle);
-        report.percentiles(names, &params("flooded"), &mut flooded);
-        #[expect(clippy::cast_precision_loss, reason = "a count of jobs")]
-        report.add("flood_left", &params("flooded"), left as f64, "jobs");
-        for (name, metric) in [("ratio_p50", names[0]), ("ratio_p99", names[2])] {
-            let value = |system| report.value(metric, &params(system)).context("a figure is missing");
-            let ratio = value("flooded")? / value("idle")?;
-            report.add(name, &params("flooded"), ratio, "flooded/idle");
+        report.percentiles(names, &params("none"), &mut idle);
+        for ((flood, _), (mut samples, left)) in FLOODS.into_iter().zip(flooded) {
+            report.percentiles(names, &params(flood), &mut samples);
+            #[expect(clippy::cast_precision_loss, reason = "a count of jobs")]
+            report.add("flood_left", &params(flood), left as f64, "jobs");
+            for (name, metric) in [("ratio_p50", names[0]), ("ratio_p99", names[2])] {
+                let value = |flood| report.value(metric, &params(flood)).context("a figure is missing");
+                let ratio = value(flood)? / value("none")?;
+                report.add(name, &params(flood), ratio, "flooded/idle");
+            }
         }
     }
     report.flush("Waits of 99 organisations with one job each, idle and beside one that floods the queue");

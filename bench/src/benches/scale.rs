@@ -156,6 +156,6 @@ INSERT INTO jobs (id, org_id, kind, queue, priority, state, payload, attempt, ma
 SELECT (lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0') || '7' || substr(random, 1, 3) || '8' || substr(random, 4, 15))::uuid, \
        ('00000000-0000-7000-8000-' || lpad((row % 100)::text, 12, '0'))::uuid, 'probe', 'probe', 2, 'succeeded', \
        '{\"bytes\": 0, \"effect\": false, \"outcome\": \"succeed\", \"snoozes\": 0, \"sleep_ms\": 0, \"snooze_ms\": 0, \"fail_attempts\": 0}', \
-       1, 5, 5, 60000, at, at, at, at, 'bench', '{\"data\": \"\", \"attempt\": 1, \"remaining_ms\": 60000, \"resumed_at_ms\": 0}' \
+       1, 5, 5, 60000, at, at, at, at, 'bench', '{\"attempt\": 1, \"remaining_ms\": 60000}' \
 FROM (SELECT row, md5(row::text) AS random, now() - $4 * interval '1 day' * (1 - row / $3::float8) AS at \
       FROM generate_series($1::bigint + 1, $2::bigint) AS row) AS made";

@@ -12,7 +12,7 @@ use sqlx::{FromRow, PgConnection};
 use crate::{
     ids::{JobId, OrgId},
     jobs::{NewJob, Priority, QueueName, RunAt},
-    queue::{Envelope, Meta, QueueJob},
+    queue::{Envelope, Meta, QueueJob, json_of},
 };
 
 /// A job's state in the ledger.
@@ -90,7 +90,7 @@ impl JobRow {
             max_attempts: u16::try_from(self.max_attempts).unwrap_or(u16::MAX),
             revision: self.revision,
             trace_context: self.trace_context.clone(),
-            payload: Some(self.payload.clone()),
+            payload: Some(json_of(&self.payload)),
         };
         let meta = Meta {
             attempt: u32::try_from(self.attempt).unwrap_or(0),

@@ -17,10 +17,19 @@ use crate::{
     jobs::MAX_DELAY,
 };
 
-/// What the ledger says of a job that a worker has claimed.
+/// A claimed job that is still to be done.
+#[derive(Debug)]
+pub enum Begun {
+    /// It is what its envelope says, and has been through nothing.
+    AsTold(JobId),
+    /// The ledger knows more.
+    Otherwise(Box<Known>),
+}
+
+/// What the ledger knows of a job.
 #[derive(Debug, FromRow)]
 #[expect(missing_docs, reason = "the columns are described where they are made, in the migration")]
-pub struct Begun {
+pub struct Known {
     pub id: JobId,
     pub org_id: OrgId,
     pub kind: String,
@@ -35,16 +44,39 @@ pub struct Begun {
     pub is_unique: bool,
 }
 
-/// Asks the ledger which of the claimed jobs are still to be done. `revisions` are those of the payloads at hand, −1 for none.
-/// A job with a unique key is marked as started, so that a later submission queues behind it instead of replacing its payload.
+/// Asks the ledger which of the claimed jobs are still to be done. `revisions` are those of the envelopes at hand, −1 where there is none, or
+/// one without a payload. A job with a unique key is marked as started, so that a later submission queues behind it instead of replacing its
+/// payload.
+///
+/// Most jobs are what their envelopes say; of those nothing but their ids travels.
 ///
 /// # Errors
 /// Those of the database.
 pub async fn begin(connection: &mut PgConnection, ids: &[JobId], revisions: &[i32]) -> sqlx::Result<Vec<Begun>> {
-    let mut known: Vec<(JobId, i32)> = ids.iter().copied().zip(revisions.iter().copied()).collect();
-    known.sort_unstable();
-    let (ids, revisions): (Vec<JobId>, Vec<i32>) = known.into_iter().unzip();
-    let mut begun: Vec<Begun> = sqlx::query_as(
+    let mut asked: Vec<(JobId, i32)> = ids.iter().copied().zip(revisions.iter().copied()).collect();
+    asked.sort_unstable();
+    let (sorted, revisions): (Vec<JobId>, Vec<i32>) = asked.iter().copied().unzip();
+    let mut as_told: Vec<JobId> = sqlx::query_scalar(
+        "SELECT id FROM jobs WHERE id = ANY($1) AND state = 'queued' AND blocked_by IS NULL AND attempt = 0 AND checkpoint IS NULL \
+         AND unique_key IS NULL AND revision = ($2::int[])[width_bucket(id, $1::uuid[])]",
+    )
+    .bind(sorted)
+    .bind(revisions)
+    .fetch_all(&mut *connection)
+    .await?;
+    let mut begun: Vec<Begun> = as_told.iter().copied().map(Begun::AsTold).collect();
+    if as_told.len() < asked.len() {
+        as_told.sort_unstable();
+        asked.retain(|(id, _)| as_told.binary_search(id).is_err());
+        begun.extend(begin_others(connection, &asked).await?.into_iter().map(|job| Begun::Otherwise(Box::new(job))));
+    }
+    Ok(begun)
+}
+
+/// `asked` is sorted.
+async fn begin_others(connection: &mut PgConnection, asked: &[(JobId, i32)]) -> sqlx::Result<Vec<Known>> {
+    let (ids, revisions): (Vec<JobId>, Vec<i32>) = asked.iter().copied().unzip();
+    let mut known: Vec<Known> = sqlx::query_as(
         "SELECT id, org_id, kind, attempt, max_attempts, timeout_ms, trace_context, checkpoint, \
          CASE WHEN revision <> ($2::int[])[width_bucket(id, $1::uuid[])] THEN payload END AS payload, unique_key IS NOT NULL AS is_unique \
          FROM jobs WHERE id = ANY($1) AND state = 'queued' AND blocked_by IS NULL",
@@ -54,7 +86,7 @@ pub async fn begin(connection: &mut PgConnection, ids: &[JobId], revisions: &[i3
     .fetch_all(&mut *connection)
     .await?;
     // One by one, so that no two transactions ever wait for each other's rows in a circle.
-    for job in begun.iter_mut().filter(|job| job.is_unique) {
+    for job in known.iter_mut().filter(|job| job.is_unique) {
         let payload: Option<Value> = sqlx::query_scalar(
             "UPDATE jobs SET started_at = now() WHERE id = $1 AND state = 'queued' RETURNING payload",
         )
@@ -63,7 +95,7 @@ pub async fn begin(connection: &mut PgConnection, ids: &[JobId], revisions: &[i3
         .await?;
         job.payload = payload.or(job.payload.take());
     }
-    Ok(begun)
+    Ok(known)
 }
 
 /// A success to be written.

@@ -70,6 +70,8 @@ pub enum ProbeOutcome {
     Panic,
     /// Never, until its time is up or it is cancelled.
     Hang,
+    /// Never, and it blocks its thread, so that it cannot be stopped.
+    Block,
     /// The whole process aborts.
     Exit,
     /// The whole process dies of a call that calls itself for ever.

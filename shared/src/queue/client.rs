@@ -210,10 +210,10 @@ impl Queues {
             2 => ClaimStatus::Lost,
             _ => ClaimStatus::AtLimit,
         };
-        let (now, next) = (number()?, number()?);
+        let (now, next, token) = (number()?, number()?, number()?);
         let next_event = (next > 0).then(|| Duration::from_millis(u64::try_from(next - now).unwrap_or(0)));
         let parts: Vec<Vec<u8>> = reply.map(redis::from_redis_value).collect::<Result<_, _>>()?;
-        let jobs = parts.chunks_exact(4).filter_map(claimed).collect();
+        let jobs = parts.chunks_exact(2).filter_map(|parts| claimed(parts, token)).collect();
         Ok(Claim { status, jobs, next_event })
     }
 
@@ -342,11 +342,11 @@ pub(super) fn on(script: &Script, queue: QueueName) -> ScriptInvocation<'_> {
     script.key(key(queue, "ctl"))
 }
 
-fn claimed(parts: &[Vec<u8>]) -> Option<Claimed> {
-    let [id, envelope, meta, token] = parts else { return None };
-    let id = JobId::try_from(id.as_slice()).ok()?;
+fn claimed(parts: &[Vec<u8>], token: i64) -> Option<Claimed> {
+    let [id_and_meta, envelope] = parts else { return None };
+    let (id, meta) = id_and_meta.split_at_checked(16)?;
+    let id = JobId::try_from(id).ok()?;
     let (priority, org) = Envelope::lane(envelope)?;
-    let token = std::str::from_utf8(token).ok()?.parse().ok()?;
     let envelope = Envelope::decode(envelope);
     Some(Claimed { lease: Lease { id, token }, org, priority, meta: Meta::decode(meta), envelope })
 }

@@ -38,7 +38,7 @@ mod refusal;
 mod scripts;
 
 pub use client::{Claim, ClaimStatus, Claimed, ConnectError, Extension, GiveBack, GivenBack, Lease, QueueJob, Queues};
-pub use envelope::{Envelope, EnvelopeError, INLINE_PAYLOAD_BYTES};
+pub use envelope::{Envelope, EnvelopeError, INLINE_PAYLOAD_BYTES, json_of};
 pub use live::{Live, LiveState, QueueStats, Settings};
 pub use organisations::{MAX_WEIGHT, OrgSettings, OrgTerms};
 pub use rates::{HORIZON as RATE_HORIZON, RateAnswers, RateKey, RateRequest};

@@ -10,13 +10,39 @@ use serde_json::json;
 use crate::support::*;
 
 #[tokio::test]
-async fn beginning_gives_the_payload_only_where_the_envelopes_copy_is_missing_or_old() {
+async fn beginning_tells_what_the_envelope_does_not_know() {
     let db = Db::new().await;
     let row = db.queued(OrgId::new()).await;
-    let begun = db.begin(row.id, 0).await.unwrap();
-    assert_eq!((begun.id, begun.org_id, begun.payload, begun.is_unique), (row.id, row.org_id, None, false));
-    assert_eq!((begun.attempt, begun.max_attempts, begun.timeout_ms), (0, row.max_attempts, row.timeout_ms));
-    assert_eq!(db.begin(row.id, -1).await.unwrap().payload, Some(row.payload));
+    assert!(matches!(db.begin(row.id, 0).await, Some(runs::Begun::AsTold(id)) if id == row.id));
+    let known = db.begin_known(row.id, -1).await;
+    assert_eq!((known.id, known.org_id, known.is_unique), (row.id, row.org_id, false));
+    assert_eq!((known.attempt, known.max_attempts, known.timeout_ms), (0, row.max_attempts, row.timeout_ms));
+    assert_eq!(known.payload, Some(row.payload.clone()), "there is no copy of this revision");
+    assert!(db.retry(&failure(&row, 1), SECOND).await);
+    let known = db.begin_known(row.id, 0).await;
+    assert_eq!((known.attempt, known.payload), (1, None), "an attempt is used up, and the copy is good");
+}
+
+#[tokio::test]
+async fn a_batch_is_begun_whatever_it_is_made_of() {
+    let db = Db::new().await;
+    let org = OrgId::new();
+    let rows = [db.queued(org).await, db.queued(org).await, db.queued(org).await, db.queued(org).await];
+    db.succeed(org, rows[1].id).await.unwrap();
+    db.retry(&failure(&rows[2], 1), SECOND).await;
+    // Not in the order of the ids, to which the revisions belong all the same.
+    let ids = [rows[3].id, rows[2].id, rows[1].id, rows[0].id];
+    let begun = runs::begin(&mut db.connection().await, &ids, &[-1, 0, 0, 0]).await.unwrap();
+    let (mut as_told, mut known) = (Vec::new(), Vec::new());
+    for one in begun {
+        match one {
+            runs::Begun::AsTold(id) => as_told.push(id),
+            runs::Begun::Otherwise(job) => known.push((job.id, job.payload.is_some(), job.attempt)),
+        }
+    }
+    known.sort_unstable();
+    assert_eq!(as_told, [rows[0].id]);
+    assert_eq!(known, [(rows[2].id, false, 1), (rows[3].id, true, 0)]);
 }
 
 #[tokio::test]
@@ -118,7 +144,7 @@ async fn progress_and_checkpoint_are_kept_through_a_retry() {
     assert!(db.retry(&failure(&row, 1), SECOND).await);
     let now = db.row(row.id).await;
     assert_eq!((now.progress_percent, now.progress_message.as_deref()), (Some(100), Some("grinding")));
-    assert_eq!(db.begin(row.id, 0).await.unwrap().checkpoint, Some(json!({ "page": 7 })));
+    assert_eq!(db.begin_known(row.id, 0).await.checkpoint, Some(json!({ "page": 7 })));
 }
 
 #[tokio::test]

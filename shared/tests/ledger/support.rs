@@ -159,6 +159,14 @@ impl Db {
         runs::begin(&mut connection, &[id], &[revision]).await.unwrap().pop()
     }
 
+    /// Begins a job of which the ledger knows more than its envelope.
+    pub async fn begin_known(&self, id: JobId, revision: i32) -> runs::Known {
+        match self.begin(id, revision).await {
+            Some(runs::Begun::Otherwise(known)) => *known,
+            other => panic!("{other:?}"),
+        }
+    }
+
     pub async fn succeed(&self, org: OrgId, id: JobId) -> Option<Ended> {
         let mut transaction = self.pool.begin().await.unwrap();
         let ended = ledger::succeed_one(&mut transaction, WORKER, org, &success(id)).await.unwrap();

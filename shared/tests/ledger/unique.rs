@@ -156,7 +156,7 @@ async fn beginning_marks_a_unique_job_as_started_and_gives_the_newest_payload() 
     let org = OrgId::new();
     let row = submit(&db, org, Replace, 1).await.row().clone();
     submit(&db, org, Replace, 2).await;
-    let begun = db.begin(row.id, row.revision).await.unwrap();
+    let begun = db.begin_known(row.id, row.revision).await;
     assert!(begun.is_unique);
     assert_eq!(begun.payload, Some(json!({ "bytes": 2 })));
     assert!(db.row(row.id).await.started_at.is_some());

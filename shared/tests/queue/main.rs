@@ -6,6 +6,7 @@
 
 mod support;
 
+mod acl;
 mod cancel;
 mod concurrent;
 mod fairness;

@@ -9,7 +9,7 @@ use millrace_shared::{
     jobs::{Priority, QUEUES, QueueName},
     queue::{
         Claim, ClaimStatus, Claimed, Envelope, GiveBack, GivenBack, Lease, Meta, OrgSettings, OrgTerms, QueueJob,
-        Queues, Settings,
+        Queues, Settings, json_of,
     },
 };
 use redis::aio::{MultiplexedConnection, PubSub};
@@ -27,7 +27,7 @@ pub struct Rig {
     pub queues: Queues,
     pub redis: MultiplexedConnection,
     // Before the directory, so that the server ends before its data is removed.
-    _server: RedisServer,
+    pub server: RedisServer,
     _dir: RunDir,
 }
 
@@ -38,7 +38,7 @@ impl Rig {
         let queues = Queues::connect(&server.url().into(), Duration::from_secs(10)).unwrap();
         let client = redis::Client::open(server.url()).unwrap();
         let redis = client.get_multiplexed_async_connection().await.unwrap();
-        let rig = Self { queues, redis, _server: server, _dir: dir };
+        let rig = Self { queues, redis, server, _dir: dir };
         rig.settings(Settings::default()).await;
         rig
     }
@@ -172,7 +172,7 @@ pub fn job(org: OrgId, priority: Priority) -> QueueJob {
         max_attempts: 5,
         revision: 0,
         trace_context: None,
-        payload: Some(json!({})),
+        payload: Some(json_of(&json!({}))),
     };
     QueueJob { id: JobId::new(), queue: Q, envelope, delay: Duration::ZERO, meta: Meta::default() }
 }

@@ -12,7 +12,8 @@ use super::description::{invalid, problem};
 async fn a_batch_is_taken_in_whole_and_in_order_and_runs() -> Result<()> {
     let stack = Stack::builder().start().await?;
     let client = stack.client();
-    let jobs: Vec<Value> = (0..1000).map(|number| json!({ "kind": "probe", "payload": { "bytes": number } })).collect();
+    let jobs: Vec<Value> =
+        (1..=1000).map(|number| json!({ "kind": "probe", "payload": { "bytes": number } })).collect();
     let taken = client.post("/v1/jobs/batch", &json!({ "jobs": jobs })).await?.expect(202)?;
     let taken = taken["jobs"].as_array().context("no jobs")?;
     assert_eq!(taken.len(), 1000);
@@ -21,7 +22,7 @@ async fn a_batch_is_taken_in_whole_and_in_order_and_runs() -> Result<()> {
         assert_eq!(done["state"], "succeeded");
         assert_eq!(
             done["result"]["data"].as_str().context("no data")?.len(),
-            number,
+            number + 1,
             "the order is that of the request"
         );
     }

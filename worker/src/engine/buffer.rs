@@ -4,11 +4,10 @@
 //! those whose end is being written; they are what a drain waits for. A slot is free again as soon as its handler has ended and nothing of
 //! it is left but to write down that it went well, so that short jobs do not wait for each other's commits.
 //!
-//! Short jobs would wait for claims, too: so the worker claims ahead of its slots, by what it starts within [`AHEAD`], going by how fast it
-//! has been starting jobs lately. Long jobs are never hoarded: one that is not started within [`STALE`] goes back for others to take.
+//! Short jobs would wait for claims, too: so the worker claims ahead of its slots, by what it starts while claims are on their way, going by how
+//! fast it has been starting jobs lately and how long claims have taken. Long jobs are never hoarded: one that is not started within [`STALE`] goes back for others to take.
 
 use std::{
-    collections::VecDeque,
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -22,10 +21,12 @@ use futures_util::task::AtomicWaker;
 use millrace_shared::queue::MAX_BATCH;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
-use super::run::Run;
+use super::{line::Line, run::Run};
 
-/// How far a worker claims ahead of what it starts. Whatever comes meanwhile, however urgent, waits so long for what is claimed already.
-const AHEAD: Duration = Duration::from_millis(5);
+/// How far a worker claims ahead of what it starts: by what it starts during so many claims.
+const CLAIMS_AHEAD: f64 = 2.0;
+/// As far at most, however long claims take: whatever comes meanwhile, however urgent, waits so long for what is claimed already.
+const FARTHEST_AHEAD: Duration = Duration::from_millis(10);
 /// The most jobs that it claims ahead.
 const MOST_AHEAD: usize = 1_000;
 /// The most jobs whose ends may be on their way to the ledger and to Redis, beside those in slots.
@@ -39,7 +40,7 @@ pub(crate) struct Buffer {
     slot_count: usize,
     places: Arc<Semaphore>,
     place_count: usize,
-    waiting: Mutex<VecDeque<Run>>,
+    waiting: Mutex<Line>,
     /// How many wait, to be read without the lock.
     waiting_count: AtomicUsize,
     /// How many jobs beyond the free slots are to be claimed.
@@ -99,7 +100,7 @@ impl Buffer {
         })
     }
 
-    fn waiting(&self) -> MutexGuard<'_, VecDeque<Run>> {
+    fn waiting(&self) -> MutexGuard<'_, Line> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -138,7 +139,7 @@ impl Buffer {
     /// Puts claimed jobs up for the free slots.
     pub(crate) fn add(&self, runs: impl IntoIterator<Item = Run>) {
         let mut waiting = self.waiting();
-        waiting.extend(runs);
+        runs.into_iter().for_each(|run| waiting.push(run));
         self.waiting_count.store(waiting.len(), Ordering::Release);
         drop(waiting);
         self.arrival.wake();
@@ -154,7 +155,7 @@ impl Buffer {
         let Ok(permit) = Arc::clone(&self.slots).try_acquire_owned() else { return Poll::Pending };
         let slot = Slot(Some(permit), Arc::clone(self));
         let mut waiting = self.waiting();
-        let run = waiting.pop_front();
+        let run = waiting.pop();
         self.waiting_count.store(waiting.len(), Ordering::Release);
         drop(waiting);
         let Some(mut run) = run else { return Poll::Pending };
@@ -167,13 +168,12 @@ impl Buffer {
     /// Waits until jobs have waited too long for a slot, and takes them out. Nobody else may add jobs meanwhile.
     pub(crate) async fn stale(&self) -> Vec<Run> {
         loop {
-            let oldest = self.waiting().front().map(|run| run.claimed_at);
+            let oldest = self.waiting().oldest();
             let Some(oldest) = oldest else { return std::future::pending().await };
             tokio::time::sleep_until((oldest + STALE).into()).await;
             let late: Vec<Run> = {
                 let mut waiting = self.waiting();
-                let count = waiting.iter().take_while(|run| run.claimed_at.elapsed() >= STALE).count();
-                let late = waiting.drain(..count).collect();
+                let late = waiting.take_older_than(STALE);
                 self.waiting_count.store(waiting.len(), Ordering::Release);
                 late
             };
@@ -186,7 +186,7 @@ impl Buffer {
     /// Takes no more jobs, and gives those that wait.
     pub(crate) fn close(&self) -> Vec<Run> {
         let mut waiting = self.waiting();
-        let left = waiting.drain(..).collect();
+        let left = waiting.take_all();
         self.waiting_count.store(0, Ordering::Release);
         self.closed.store(true, Ordering::Release);
         drop(waiting);
@@ -208,10 +208,11 @@ impl Buffer {
     }
 }
 
-/// How fast jobs are started: rising slowly, falling at once.
+/// How fast jobs are started: rising slowly, falling at once. And how long a claim takes, on the average of the last few.
 #[derive(Debug)]
 pub(crate) struct Pace {
     per_second: f64,
+    claim_seconds: f64,
     started: u64,
     at: Instant,
 }
@@ -221,7 +222,12 @@ impl Pace {
     const SPAN: Duration = Duration::from_millis(5);
 
     pub(crate) fn new(now: Instant) -> Self {
-        Self { per_second: 0.0, started: 0, at: now }
+        Self { per_second: 0.0, claim_seconds: 0.0, started: 0, at: now }
+    }
+
+    /// A claim took so long.
+    pub(crate) fn claimed_within(&mut self, elapsed: Duration) {
+        self.claim_seconds += (elapsed.as_secs_f64() - self.claim_seconds) / 8.0;
     }
 
     /// How many jobs to claim ahead, when `started` were started by `now`.
@@ -234,48 +240,20 @@ impl Pace {
             self.per_second = recent.min(f64::midpoint(self.per_second, recent));
             (self.started, self.at) = (started, now);
         }
-        ((self.per_second * AHEAD.as_secs_f64()) as usize).min(MOST_AHEAD)
+        let span = (CLAIMS_AHEAD * self.claim_seconds).min(FARTHEST_AHEAD.as_secs_f64());
+        ((self.per_second * span) as usize).min(MOST_AHEAD)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use futures_util::future::poll_fn;
-    use millrace_shared::{
-        db::runs::Begun,
-        ids::{JobId, OrgId},
-        jobs::{Priority, QUEUES},
-        queue::{Claimed, EnvelopeError, Lease, Meta},
-    };
+    use millrace_shared::ids::OrgId;
 
     use super::*;
 
     fn runs(places: Vec<Place>) -> Vec<Run> {
-        places.into_iter().map(run).collect()
-    }
-
-    fn run(place: Place) -> Run {
-        let (id, org) = (JobId::new(), OrgId::new());
-        let claimed = Claimed {
-            lease: Lease { id, token: 1 },
-            org,
-            priority: Priority::Normal,
-            meta: Meta::default(),
-            envelope: Err(EnvelopeError::Short(0)),
-        };
-        let begun = Begun {
-            id,
-            org_id: org,
-            kind: "probe".to_owned(),
-            attempt: 0,
-            max_attempts: 1,
-            timeout_ms: 1,
-            trace_context: None,
-            checkpoint: None,
-            payload: None,
-            is_unique: false,
-        };
-        Run::new(QUEUES[3], claimed, begun, Some(place))
+        places.into_iter().map(|place| Run::sample(OrgId::new(), Some(place))).collect()
     }
 
     async fn next(buffer: &Arc<Buffer>) -> Option<Run> {
@@ -327,13 +305,24 @@ mod tests {
         let start = Instant::now();
         let mut pace = Pace::new(start);
         let at = |ms: u64| start + Duration::from_millis(ms);
+        (0..100).for_each(|_| pace.claimed_within(Duration::from_millis(2)));
         assert_eq!(pace.ahead(1, at(1_000)), 0, "one a second");
         for step in 1..20 {
             pace.ahead(1 + step * 100, at(1_000 + step * 10));
         }
         let ahead = pace.ahead(2_001, at(1_200));
-        assert!((45..=50).contains(&ahead), "10,000 a second are 50 in {AHEAD:?}, not {ahead}");
+        assert!((35..=40).contains(&ahead), "10,000 a second are 40 in two claims of 2 ms, not {ahead}");
         assert_eq!(pace.ahead(2_002, at(1_300)), 0, "ten a second, at once");
         assert_eq!(pace.ahead(u64::from(u32::MAX), at(1_400)), MOST_AHEAD, "however fast");
+    }
+
+    #[test]
+    fn slow_claims_are_not_made_up_for_without_end() {
+        let start = Instant::now();
+        let mut pace = Pace::new(start);
+        (0..100).for_each(|_| pace.claimed_within(Duration::from_secs(1)));
+        let at = |ms: u64| start + Duration::from_millis(ms);
+        let ahead = (1..20).map(|step| pace.ahead(step * 100, at(step * 10))).last();
+        assert!(ahead.is_some_and(|ahead| (95..=100).contains(&ahead)), "10 ms of 10,000 a second, not {ahead:?}");
     }
 }

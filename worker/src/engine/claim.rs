@@ -8,10 +8,10 @@ use std::{
 
 use millrace_shared::{
     control::RestoreError,
-    db::runs,
+    db::runs::{self, Begun},
     ids::JobId,
     jobs::QueueName,
-    queue::{Claim, ClaimStatus, Claimed, GiveBack, Queues},
+    queue::{Claim, ClaimStatus, Claimed, Queues},
 };
 use rand::RngExt as _;
 use sqlx::PgPool;
@@ -69,6 +69,36 @@ enum Turn {
     GiveBack(Vec<Run>),
 }
 
+/// What the ledger said of a claim's jobs.
+struct Answers {
+    /// Sorted.
+    as_told: Vec<JobId>,
+    otherwise: HashMap<JobId, Box<runs::Known>>,
+}
+
+impl Answers {
+    fn new(begun: Vec<Begun>) -> Self {
+        let mut answers = Self { as_told: Vec::with_capacity(begun.len()), otherwise: HashMap::new() };
+        for one in begun {
+            match one {
+                Begun::AsTold(id) => answers.as_told.push(id),
+                Begun::Otherwise(known) => drop(answers.otherwise.insert(known.id, known)),
+            }
+        }
+        answers.as_told.sort_unstable();
+        answers
+    }
+
+    /// The run of a claimed job that is still to be done.
+    fn run(&mut self, queue: QueueName, claimed: Claimed, place: Place) -> Option<Run> {
+        if self.as_told.binary_search(&claimed.lease.id).is_ok() {
+            return Run::as_told(queue, claimed, place);
+        }
+        let known = self.otherwise.remove(&claimed.lease.id)?;
+        Some(Run::new(queue, claimed, *known, Some(place)))
+    }
+}
+
 impl Claimer {
     /// Claims until the drain begins; what has not been started by then goes back. That ends the queue's apalis worker.
     pub(crate) async fn run(self) {
@@ -77,7 +107,12 @@ impl Claimer {
         let mut pause = None;
         while let Some(turn) = self.drain.run_until_cancelled(self.turn(&mut pace, pause.take())).await {
             let claimed = match turn {
-                Turn::Claim(places) => self.claim(places).await,
+                Turn::Claim(places) => {
+                    let start = Instant::now();
+                    let claimed = self.claim(places).await;
+                    pace.claimed_within(start.elapsed());
+                    claimed
+                }
                 Turn::GiveBack(late) => {
                     late.into_iter().for_each(|run| self.settler.hand_back(run));
                     continue;
@@ -132,7 +167,7 @@ impl Claimer {
         if !claim.jobs.is_empty() {
             metrics::counter!("millrace_claims_total", "queue" => self.queue.as_str())
                 .increment(claim.jobs.len() as u64);
-            self.gate.admit(self.queue, &mut claim).await?;
+            self.gate.admit(self.queue, &mut claim, &self.settler).await?;
             self.hand_over(&mut source, claim, places).await?;
         }
         Ok(pause)
@@ -143,19 +178,20 @@ impl Claimer {
         let begun = match source.begin(&claim.jobs).await {
             Ok(begun) => begun,
             Err(error) => {
-                self.give_back(&claim.jobs).await?;
+                claim.jobs.iter().for_each(|job| self.settler.put_back(job, None));
                 return Err(error.into());
             }
         };
-        let mut begun: HashMap<JobId, runs::Begun> = begun.into_iter().map(|job| (job.id, job)).collect();
+        let mut begun = Answers::new(begun);
         let (mut runs, mut ended) = (Vec::with_capacity(claim.jobs.len()), Vec::new());
         for (claimed, place) in claim.jobs.into_iter().zip(places) {
             if let Err(error) = &claimed.envelope {
                 tracing::warn!(job.id = %claimed.lease.id, error = %error, "the envelope is not readable here; the job is taken from the ledger");
             }
-            match begun.remove(&claimed.lease.id) {
-                Some(begun) => runs.push(Run::new(self.queue, claimed, begun, Some(place))),
-                None => ended.push((claimed.lease, claimed.org)),
+            let (lease, org) = (claimed.lease, claimed.org);
+            match begun.run(self.queue, claimed, place) {
+                Some(run) => runs.push(run),
+                None => ended.push((lease, org)),
             }
         }
         self.buffer.add(runs);
@@ -164,12 +200,6 @@ impl Claimer {
             self.queues.settle(self.queue, &ended).await?;
         }
         Ok(())
-    }
-
-    async fn give_back(&self, jobs: &[Claimed]) -> redis::RedisResult<()> {
-        let given_back: Vec<GiveBack> =
-            jobs.iter().map(|job| GiveBack { lease: job.lease, org: job.org, delay: None, meta: job.meta }).collect();
-        self.queues.give_back(self.queue, &given_back).await.map(drop)
     }
 
     /// Redis lost the queue: brings the settings back from the ledger, so that it may serve again, and has the jobs pushed.

@@ -46,7 +46,7 @@ pub(crate) struct Finished {
     pub(crate) info: Arc<RunInfo>,
     pub(crate) success: Success,
     pub(crate) effects: Effects,
-    pub(crate) context: JobContext,
+    pub(crate) context: Box<JobContext>,
     pub(crate) kept: Kept,
     pub(crate) slot: Option<Slot>,
     pub(crate) place: Option<Place>,

@@ -1,74 +1,80 @@
 //! Suspects run alone.
 //!
 //! When a worker dies, everything that ran in it is lost, the culprit as well as its neighbours. So a job that was lost before next runs in a
-//! child process of its own. If that process dies, the job is convicted, with the signal or exit code; its neighbours, each in a process of
-//! its own, go free. The child is this very program with the command `run-one`: it reads the job from the ledger, runs the handler, writes
-//! the end to the ledger, and prints what is left to do in Redis.
+//! child process, by itself. If that process dies, the job is convicted, with the signal or exit code; its neighbours go free.
+//!
+//! A child runs suspects one after another, because starting one for each would take a busy worker's many short jobs minutes. What an earlier
+//! suspect did to a child must not be laid at a later one's door: a job is convicted by the death of a child that has run nothing else.
+//!
+//! The child is this very program with the command `run-suspects`: it reads a job a line from its standard input (see `suspect.rs`), and
+//! answers each with a line that says what is left to do in Redis.
 
 use std::{
     os::unix::process::ExitStatusExt as _,
     path::PathBuf,
     process::{ExitStatus, Stdio},
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
-use apalis_core::task::Task;
-use millrace_shared::{
-    db::runs,
-    ids::JobId,
-    jobs::{Priority, QueueName},
-    queue::{Claimed, Envelope, EnvelopeError, Lease, Meta},
-};
-use serde::{Deserialize, Serialize};
-use sqlx::PgPool;
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    process::{Child, Command},
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Take},
+    process::{Child, ChildStdin, ChildStdout, Command},
     sync::Semaphore,
-    time::error::Elapsed,
 };
-use tower::Service as _;
-use tracing::Instrument as _;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     conclude::{Concluder, Conclusion},
-    handler_stack,
     keeper::Stop,
-    run::{HandlerService, Outcome, Run, RunInfo, outcome_of},
+    run::{Outcome, RunInfo},
+    suspect::{CANNOT_BEGIN, COMMAND, Suspect},
 };
 
-/// The command that makes this program a child for one job.
-pub(crate) const COMMAND: &str = "run-one";
-/// The child's exit code when it could not begin (`EX_TEMPFAIL` of sysexits.h): the job is not to blame.
-pub(crate) const CANNOT_BEGIN: i32 = 75;
 /// How long the child may take beyond the job's own time limit, to start and to write the end.
 const GRACE: Duration = Duration::from_secs(30);
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 const MAX_REPLY_BYTES: u64 = 4096;
 /// Children at once. Each has connections of its own to Postgres, so that a whole worker's worth of suspects must not start together.
 const MAX_CHILDREN: usize = 8;
-
-/// A job on its way into a child.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Suspect {
-    id: JobId,
-    queue: String,
-    attempt: u32,
-    lost: u32,
-    snoozes: u32,
-}
+/// A child that has run so many is replaced, whatever they may have left behind in it.
+const MAX_RUNS: u32 = 200;
+/// A child that has had nothing to do for so long is ended.
+const IDLE: Duration = Duration::from_secs(10);
 
 /// Runs suspects.
 #[derive(Debug)]
 pub(crate) struct Isolation {
     program: PathBuf,
-    children: Semaphore,
+    turns: Semaphore,
+    waiting: Mutex<Vec<Warden>>,
+}
+
+/// A child, as its parent holds it. It is killed when this is dropped.
+#[derive(Debug)]
+struct Warden {
+    child: Child,
+    stdin: ChildStdin,
+    stdout: BufReader<Take<ChildStdout>>,
+    /// How many suspects it has run.
+    runs: u32,
+    /// When the last one ended.
+    idle_since: Instant,
+}
+
+/// How a run in a child ended.
+enum Ended {
+    /// It was written down, or (`None`) could not begin.
+    Answered(Option<Conclusion>),
+    /// The child died.
+    Died(ExitStatus),
+    /// It took too long.
+    TimedOut,
 }
 
 impl Isolation {
     pub(crate) fn new(program: PathBuf) -> Self {
-        Self { program, children: Semaphore::new(MAX_CHILDREN) }
+        Self { program, turns: Semaphore::new(MAX_CHILDREN), waiting: Mutex::default() }
     }
 
     /// Runs a suspect in a child.
@@ -83,43 +89,69 @@ impl Isolation {
                 Stop::Cancelled => Conclusion::Forget,
                 Stop::HandBack => Conclusion::HandBack,
             },
-            ended = self.child_in_turn(info) => ended,
+            ended = self.in_turn(info) => ended,
         };
         match ended {
-            Ok(Ok((status, reply))) if status.success() => {
-                serde_json::from_slice(&reply).unwrap_or(Conclusion::HandBack)
-            }
-            Ok(Ok((status, _))) if status.code() == Some(CANNOT_BEGIN) => try_again(info),
-            Ok(Ok((status, _))) => concluder.convict(info, describe(status), elapsed).await,
-            Ok(Err(error)) => {
+            Ok(Ended::Answered(Some(conclusion))) => conclusion,
+            Ok(Ended::Answered(None)) => try_again(info),
+            Ok(Ended::Died(status)) if status.code() == Some(CANNOT_BEGIN) => try_again(info),
+            Ok(Ended::Died(status)) => concluder.convict(info, describe(status), elapsed).await,
+            Ok(Ended::TimedOut) => concluder.conclude(info, Outcome::TimedOut, elapsed).await,
+            Err(error) => {
                 tracing::error!(error = %error, "the process for the job could not be started");
                 try_again(info)
             }
-            Err(_) => concluder.conclude(info, Outcome::TimedOut, elapsed).await,
         }
     }
 
-    /// Runs the child when it is its turn. Gives how long it ran and how it ended, or that it took too long.
-    async fn child_in_turn(
-        &self,
-        info: &RunInfo,
-    ) -> (Duration, Result<std::io::Result<(ExitStatus, Vec<u8>)>, Elapsed>) {
+    /// Runs the suspect when it is its turn. Gives how long it ran and how it ended; a death is that of a child that has run nothing else.
+    async fn in_turn(&self, info: &RunInfo) -> (Duration, std::io::Result<Ended>) {
         // An error means that the semaphore is closed, which nobody does.
-        let _turn = self.children.acquire().await;
+        let _turn = self.turns.acquire().await;
+        let warm = self.waiting().pop();
+        if let Some(mut warden) = warm {
+            let start = Instant::now();
+            match warden.run(info).await {
+                Ok(Ended::Died(_)) | Err(_) => {}
+                Ok(ended) => {
+                    self.keep(warden, &ended);
+                    return (start.elapsed(), Ok(ended));
+                }
+            }
+        }
         let start = Instant::now();
-        let ended = tokio::time::timeout(info.timeout + GRACE, self.child(info)).await;
+        let ended = async {
+            let mut warden = Warden::start(&self.program)?;
+            let ended = warden.run(info).await?;
+            self.keep(warden, &ended);
+            Ok(ended)
+        };
+        let ended = ended.await;
         (start.elapsed(), ended)
     }
 
-    async fn child(&self, info: &RunInfo) -> std::io::Result<(ExitStatus, Vec<u8>)> {
-        let suspect = Suspect {
-            id: info.lease.id,
-            queue: info.queue.to_string(),
-            attempt: info.meta.attempt,
-            lost: info.meta.lost,
-            snoozes: info.meta.snoozes,
-        };
-        let mut child: Child = Command::new(&self.program)
+    /// Ends children that have nothing to do, until `end`.
+    pub(crate) async fn tend(self: Arc<Self>, end: CancellationToken) {
+        while end.run_until_cancelled(tokio::time::sleep(IDLE)).await.is_some() {
+            self.waiting().retain(|warden| warden.idle_since.elapsed() < IDLE);
+        }
+    }
+
+    fn keep(&self, mut warden: Warden, ended: &Ended) {
+        warden.idle_since = Instant::now();
+        if matches!(ended, Ended::Answered(Some(_))) && warden.runs < MAX_RUNS {
+            self.waiting().push(warden);
+        }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Vec<Warden>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Warden {
+    fn start(program: &PathBuf) -> std::io::Result<Self> {
+        let mut child = Command::new(program)
             .arg(COMMAND)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -127,14 +159,31 @@ impl Isolation {
             .process_group(0)
             .kill_on_drop(true)
             .spawn()?;
-        if let Some(mut stdin) = child.stdin.take() {
-            stdin.write_all(&serde_json::to_vec(&suspect)?).await?;
+        metrics::counter!("millrace_isolation_processes_total").increment(1);
+        let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err(std::io::ErrorKind::BrokenPipe.into());
+        };
+        Ok(Self { child, stdin, stdout: BufReader::new(stdout.take(0)), runs: 0, idle_since: Instant::now() })
+    }
+
+    async fn run(&mut self, info: &RunInfo) -> std::io::Result<Ended> {
+        self.runs += 1;
+        let run = tokio::time::timeout(info.timeout + GRACE, self.ask(info));
+        run.await.unwrap_or(Ok(Ended::TimedOut))
+    }
+
+    async fn ask(&mut self, info: &RunInfo) -> std::io::Result<Ended> {
+        let mut line = serde_json::to_vec(&Suspect::new(info))?;
+        line.push(b'\n');
+        // Where this fails the child is dead, which is told by how it died.
+        let _ = self.stdin.write_all(&line).await;
+        let mut answer = String::new();
+        self.stdout.get_mut().set_limit(MAX_REPLY_BYTES);
+        self.stdout.read_line(&mut answer).await?;
+        if answer.ends_with('\n') {
+            return Ok(Ended::Answered(serde_json::from_str(&answer).unwrap_or(None)));
         }
-        let mut reply = Vec::new();
-        if let Some(stdout) = child.stdout.take() {
-            stdout.take(MAX_REPLY_BYTES).read_to_end(&mut reply).await?;
-        }
-        Ok((child.wait().await?, reply))
+        Ok(Ended::Died(self.child.wait().await?))
     }
 }
 
@@ -151,37 +200,6 @@ fn describe(status: ExitStatus) -> String {
         }
         (None, code) => format!("its process ended with exit code {}", code.unwrap_or(-1)),
     }
-}
-
-/// The child's side: runs the suspect on standard input. `None` where it could not begin.
-pub(crate) async fn run_suspect(
-    suspect: Suspect,
-    pool: &PgPool,
-    service: HandlerService,
-    concluder: &Concluder,
-) -> Option<Conclusion> {
-    let queue: QueueName = suspect.queue.parse().ok()?;
-    let mut connection = pool.acquire().await.ok()?;
-    // No revision: the payload comes from the ledger.
-    let begun = runs::begin(&mut connection, &[suspect.id], &[-1]).await.ok()?;
-    drop(connection);
-    let Some(begun) = begun.into_iter().next() else { return Some(Conclusion::Forget) };
-    let claimed = Claimed {
-        lease: Lease { id: suspect.id, token: 0 },
-        org: begun.org_id,
-        priority: Priority::Normal,
-        meta: Meta { attempt: suspect.attempt, lost: suspect.lost, snoozes: suspect.snoozes },
-        envelope: Err::<Envelope, _>(EnvelopeError::Short(0)),
-    };
-    let run = Run::new(queue, claimed, begun, None);
-    let info = Arc::clone(&run.info);
-    let span = info.span();
-    let run = async {
-        let start = Instant::now();
-        let outcome = outcome_of(handler_stack(service).call(Task::new(run)).await);
-        concluder.conclude(&info, outcome, start.elapsed()).await
-    };
-    Some(run.instrument(span).await)
 }
 
 #[cfg(test)]

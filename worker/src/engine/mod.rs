@@ -7,8 +7,10 @@
 //!    └── Settler: settle, give back (batched) ◀── Finisher: successes (batched), Concluder: all else ◀──┘
 //! ```
 //!
+//! Handlers, and apalis with them, run on threads of their own; everything else runs on one thread, which no handler can hold up.
+//!
 //! A drain stops the claimers; what is claimed runs on until the deadline, and is then cut off and handed back. Nothing here is detached:
-//! every task is in one tracker, and [`Engine::run`] returns when all of them have ended.
+//! every task is in a tracker, and [`Engine::run`] returns when all of them have ended, but for handlers that block their threads.
 
 mod backend;
 mod buffer;
@@ -18,21 +20,27 @@ mod finish;
 mod housekeeping;
 mod isolate;
 mod keeper;
+mod line;
 mod pace;
 mod persist;
 mod reconciler;
 mod run;
 mod settle;
+mod suspect;
 mod truth;
 mod wake;
 
-pub(crate) use isolate::{CANNOT_BEGIN, COMMAND as RUN_ONE, Suspect};
+pub(crate) use keeper::Switch;
 pub(crate) use pace::spread;
+pub(crate) use suspect::{CANNOT_BEGIN, COMMAND as RUN_SUSPECTS};
 pub(crate) use truth::Truth;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use apalis::{layers::catch_panic::CatchPanicLayer, prelude::Monitor};
+use apalis::{
+    layers::catch_panic::CatchPanicLayer,
+    prelude::{Monitor, MonitorContext, MonitorError},
+};
 use apalis_core::{
     backend::Backend,
     error::BoxDynError,
@@ -49,7 +57,7 @@ use millrace_shared::{
     signals::Shutdown,
 };
 use sqlx::PgPool;
-use tokio::sync::Notify;
+use tokio::{runtime::Handle, sync::Notify, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::{Layer as _, Service};
 
@@ -57,7 +65,7 @@ use self::{
     backend::QueueBackend,
     buffer::Buffer,
     claim::Claimer,
-    conclude::{Concluder, Conclusion},
+    conclude::Concluder,
     finish::Finisher,
     housekeeping::Housekeeper,
     isolate::Isolation,
@@ -79,6 +87,8 @@ pub(crate) struct Engine {
     pub(crate) truth: Truth,
     pub(crate) pool: PgPool,
     pub(crate) queues: Queues,
+    /// The same by a connection of its own, which handlers may hold up.
+    pub(crate) handlers_queues: Queues,
     pub(crate) handlers: Arc<Handlers>,
     /// This process's name, as leases and attempts show it.
     pub(crate) worker: Arc<str>,
@@ -86,6 +96,8 @@ pub(crate) struct Engine {
     pub(crate) lease: Duration,
     pub(crate) drain_timeout: Duration,
     pub(crate) retention: RetentionConfig,
+    /// Where handlers run. The engine itself runs elsewhere, so that leases are kept, jobs claimed and signals heard whatever handlers do.
+    pub(crate) handlers_runtime: Handle,
 }
 
 /// The handlers under apalis' panic layer: the same stack in the worker and in a suspect's child.
@@ -122,7 +134,7 @@ impl Engine {
         let concluder = Concluder {
             truth: self.truth,
             pool: self.pool.clone(),
-            queues: self.queues.clone(),
+            queues: self.handlers_queues.clone(),
             handlers: Arc::clone(&self.handlers),
             worker: Arc::clone(&self.worker),
             give_up: give_up.clone(),
@@ -143,6 +155,7 @@ impl Engine {
                 settler: settler.clone(),
                 isolation: Arc::clone(&isolation),
                 tracker: tracker.clone(),
+                running: metrics::gauge!("millrace_running", "queue" => served.queue.as_str()),
             };
             let buffer = Buffer::new(served.slots.get() as usize);
             buffers.push(Arc::clone(&buffer));
@@ -165,18 +178,24 @@ impl Engine {
         }
         helpers.spawn(wake::listen(self.queues.clone(), bells, keeper.clone(), end.clone()));
         helpers.spawn(keeper.clone().run(end.clone()));
-        let handed_back = drain_after(monitor, &buffers, &keeper, (shutdown, self.drain_timeout, &give_up)).await;
+        helpers.spawn(Arc::clone(&isolation).tend(end.clone()));
+        let workers = (monitor.context(), self.handlers_runtime.spawn(monitor.run()));
+        let handed_back = drain_after(workers, &buffers, &keeper, (shutdown, self.drain_timeout, &give_up)).await;
         tracker.close();
-        tracker.wait().await;
+        let all_ended = tokio::time::timeout(LAST_WRITES, tracker.wait()).await;
         end.cancel();
         drop((concluder, finisher));
         helpers.close();
-        helpers.wait().await;
+        if all_ended.is_ok() {
+            helpers.wait().await;
+        } else {
+            tracing::error!("a handler blocks its thread; it is left behind");
+        }
         handed_back
     }
 
     fn service(&self) -> HandlerService {
-        let (handlers, queues) = (Arc::clone(&self.handlers), Arc::new(self.queues.clone()));
+        let (handlers, queues) = (Arc::clone(&self.handlers), Arc::new(self.handlers_queues.clone()));
         HandlerService { handlers, pool: self.pool.clone(), queues }
     }
 
@@ -213,13 +232,11 @@ async fn all_empty(buffers: &[Arc<Buffer>]) {
 
 /// Runs the apalis workers until the drain; then waits for the running jobs, and cuts off those that are late.
 async fn drain_after(
-    monitor: Monitor,
+    (workers, mut running): (MonitorContext, JoinHandle<Result<(), MonitorError>>),
     buffers: &[Arc<Buffer>],
     keeper: &Keeper,
     (shutdown, timeout, give_up): (&Shutdown, Duration, &CancellationToken),
 ) -> usize {
-    let workers = monitor.context();
-    let mut running = tokio::spawn(monitor.run());
     tokio::select! {
         () = shutdown.drain.cancelled() => {}
         ended = &mut running => {
@@ -253,13 +270,12 @@ async fn drain_after(
     handed_back
 }
 
-/// A suspect's child: runs one job and gives what is left to do in Redis. `None` where it could not begin.
-pub(crate) async fn run_suspect(
-    suspect: Suspect,
+/// A child for suspects: runs those that its parent names until there are no more.
+pub(crate) async fn run_suspects(
     pool: PgPool,
     queues: Queues,
     (handlers, worker): (Arc<Handlers>, Arc<str>),
-) -> Option<Conclusion> {
+) -> std::io::Result<()> {
     let concluder = Concluder {
         truth: Truth::Ledger,
         pool: pool.clone(),
@@ -268,6 +284,6 @@ pub(crate) async fn run_suspect(
         worker,
         give_up: CancellationToken::new(),
     };
-    let service = HandlerService { handlers, pool: pool.clone(), queues: Arc::new(queues) };
-    isolate::run_suspect(suspect, &pool, service, &concluder).await
+    let service = HandlerService { handlers, pool, queues: Arc::new(queues) };
+    suspect::run_all(service, concluder).await
 }

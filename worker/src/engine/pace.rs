@@ -7,11 +7,11 @@ use std::{sync::Arc, time::Duration};
 
 use millrace_shared::{
     jobs::{QueueName, RateScope},
-    queue::{Claim, Claimed, GiveBack, Queues, RATE_HORIZON, RateKey, RateRequest},
+    queue::{Claim, Claimed, Queues, RATE_HORIZON, RateKey, RateRequest},
 };
 use rand::RngExt as _;
 
-use super::run::policy_of;
+use super::{run::policy_of, settle::Settler};
 use crate::handler::Handlers;
 
 /// Lets through what may begin.
@@ -22,9 +22,8 @@ pub(crate) struct Gate {
 }
 
 impl Gate {
-    /// Leaves in the claim what may begin now, and puts the rest off. Where Redis fails, nothing is left for anybody to run: what can be given
-    /// back is.
-    pub(crate) async fn admit(&self, queue: QueueName, claim: &mut Claim) -> redis::RedisResult<()> {
+    /// Leaves in the claim what may begin now, and puts the rest off. Where Redis fails, nothing is left for anybody to run, and all goes back.
+    pub(crate) async fn admit(&self, queue: QueueName, claim: &mut Claim, settler: &Settler) -> redis::RedisResult<()> {
         let (asking, requests): (Vec<usize>, Vec<RateRequest>) =
             claim.jobs.iter().enumerate().filter_map(|(at, job)| Some((at, self.request(job)?))).unzip();
         if requests.is_empty() {
@@ -33,7 +32,7 @@ impl Gate {
         let waits = match self.queues.within_rates(&requests).await {
             Ok(answers) => answers.waits,
             Err(error) => {
-                self.give_back(queue, claim.jobs.drain(..).map(|job| (job, None)).collect()).await?;
+                claim.jobs.drain(..).for_each(|job| settler.put_back(&job, None));
                 return Err(error);
             }
         };
@@ -43,11 +42,9 @@ impl Gate {
         }
         let (late, now): (Vec<_>, Vec<_>) = claim.jobs.drain(..).zip(delays).partition(|(_, delay)| delay.is_some());
         claim.jobs = now.into_iter().map(|(job, _)| job).collect();
-        if late.is_empty() {
-            return Ok(());
-        }
         metrics::counter!("millrace_paced_total", "queue" => queue.as_str()).increment(late.len() as u64);
-        self.give_back(queue, late).await
+        late.iter().for_each(|(job, delay)| settler.put_back(job, *delay));
+        Ok(())
     }
 
     fn request(&self, job: &Claimed) -> Option<RateRequest> {
@@ -59,14 +56,6 @@ impl Gate {
             RateScope::Kind => None,
         };
         Some(RateRequest { key: RateKey::kind(org, kind), rate: limit.rate, job: job.lease.id })
-    }
-
-    async fn give_back(&self, queue: QueueName, jobs: Vec<(Claimed, Option<Duration>)>) -> redis::RedisResult<()> {
-        let back: Vec<GiveBack> = jobs
-            .iter()
-            .map(|(job, delay)| GiveBack { lease: job.lease, org: job.org, delay: *delay, meta: job.meta })
-            .collect();
-        self.queues.give_back(queue, &back).await.map(drop)
     }
 }
 

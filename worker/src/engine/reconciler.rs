@@ -92,27 +92,38 @@ impl Reconciler {
 
     /// Leads if nobody else does. Ends when the connection that holds the lock is lost, or with another error.
     async fn lead(&self) -> Result<(), Trouble> {
-        // Taken out of the pool: closing it, by whatever way this ends, is what frees the lock.
-        let mut connection = self.pool.acquire().await?.detach();
+        let mut connection = self.pool.acquire().await?;
         let locked: bool =
-            sqlx::query_scalar("SELECT pg_try_advisory_lock($1)").bind(LOCK).fetch_one(&mut connection).await?;
+            sqlx::query_scalar("SELECT pg_try_advisory_lock($1)").bind(LOCK).fetch_one(&mut *connection).await?;
         if !locked {
             return Ok(());
         }
+        // Taken out of the pool: closing it, by whatever way this ends, is what frees the lock.
+        let mut connection = connection.detach();
         tracing::debug!("this worker reconciles");
         let mut swept: HashMap<QueueName, Swept> = HashMap::new();
-        let mut next_sweep = Instant::now();
+        let (mut next_sweep, mut wait) = (Instant::now(), BEAT);
         loop {
             let sweep_is_due = Instant::now() >= next_sweep;
+            let mut all_well = true;
             for queue in QUEUES {
-                self.look_after(&mut connection, queue, &mut swept, sweep_is_due).await?;
+                match self.look_after(&mut connection, queue, &mut swept, sweep_is_due).await {
+                    Ok(()) => {}
+                    // Redis is away, or full. What is known of the other queues stays known, and they get their turn.
+                    Err(Trouble::Redis(error) | Trouble::Restore(RestoreError::Redis(error))) => {
+                        tracing::debug!(queue = %queue, error = %error, "reconciling has to wait for Redis");
+                        all_well = false;
+                    }
+                    Err(error) => return Err(error),
+                }
             }
             if sweep_is_due {
                 next_sweep = Instant::now() + SWEEP;
             }
+            wait = if all_well { BEAT } else { (wait * 2).min(SWEEP) };
             tokio::select! {
                 () = self.bell.notified() => {}
-                () = tokio::time::sleep(BEAT) => {}
+                () = tokio::time::sleep(wait) => {}
             }
         }
     }

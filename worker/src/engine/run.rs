@@ -10,12 +10,12 @@ use std::{
 
 use apalis_core::{error::BoxDynError, task::Task};
 use millrace_shared::{
-    db::runs::Begun,
+    db::runs::Known,
     ids::OrgId,
     jobs::{Policy, QueueName},
-    queue::{Claimed, Lease, Meta, Queues},
+    queue::{Claimed, Lease, Meta, Queues, json_of},
 };
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 use sqlx::PgPool;
 use tower::Service;
 
@@ -61,7 +61,7 @@ impl RunInfo {
 #[derive(Debug)]
 pub(crate) struct Run {
     pub(crate) info: Arc<RunInfo>,
-    pub(crate) payload: Value,
+    pub(crate) payload: Box<RawValue>,
     pub(crate) checkpoint: Option<Value>,
     pub(crate) claimed_at: Instant,
     /// Its place in the worker; a suspect's child has none to give.
@@ -71,34 +71,79 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// Joins a claim with what the ledger says of the job.
-    pub(crate) fn new(queue: QueueName, claimed: Claimed, begun: Begun, place: Option<Place>) -> Self {
-        let envelope = claimed.envelope.ok().and_then(|envelope| envelope.payload);
-        let used_up = u32::try_from(begun.attempt).unwrap_or(0);
+    /// A claimed job that is what its envelope says, which is readable then.
+    pub(crate) fn as_told(queue: QueueName, claimed: Claimed, place: Place) -> Option<Self> {
+        let envelope = claimed.envelope.ok()?;
         let info = RunInfo {
             lease: claimed.lease,
             queue,
-            org: begun.org_id,
-            // A worker that died between ledger and Redis leaves Redis behind by an attempt.
-            meta: Meta { attempt: claimed.meta.attempt.max(used_up), ..claimed.meta },
-            kind: begun.kind,
-            max_attempts: u32::try_from(begun.max_attempts).unwrap_or(1),
-            timeout: Duration::from_millis(u64::try_from(begun.timeout_ms).unwrap_or(0)),
-            is_unique: begun.is_unique,
-            trace_context: begun.trace_context,
+            org: claimed.org,
+            meta: claimed.meta,
+            kind: envelope.kind,
+            max_attempts: u32::from(envelope.max_attempts),
+            timeout: envelope.timeout,
+            is_unique: false,
+            trace_context: envelope.trace_context,
             switch: Switch::default(),
         };
-        let payload = begun.payload.or(envelope).unwrap_or(Value::Null);
-        let claimed_at = Instant::now();
-        Self { info: Arc::new(info), payload, checkpoint: begun.checkpoint, claimed_at, place, slot: None }
+        let payload = envelope.payload.unwrap_or_else(null);
+        let (info, claimed_at) = (Arc::new(info), Instant::now());
+        Some(Self { info, payload, checkpoint: None, claimed_at, place: Some(place), slot: None })
     }
+
+    /// Joins a claim with what the ledger knows of the job.
+    pub(crate) fn new(queue: QueueName, claimed: Claimed, known: Known, place: Option<Place>) -> Self {
+        let envelope = claimed.envelope.ok().and_then(|envelope| envelope.payload);
+        let used_up = u32::try_from(known.attempt).unwrap_or(0);
+        let info = RunInfo {
+            lease: claimed.lease,
+            queue,
+            org: known.org_id,
+            // A worker that died between ledger and Redis leaves Redis behind by an attempt.
+            meta: Meta { attempt: claimed.meta.attempt.max(used_up), ..claimed.meta },
+            kind: known.kind,
+            max_attempts: u32::try_from(known.max_attempts).unwrap_or(1),
+            timeout: Duration::from_millis(u64::try_from(known.timeout_ms).unwrap_or(0)),
+            is_unique: known.is_unique,
+            trace_context: known.trace_context,
+            switch: Switch::default(),
+        };
+        let payload = known.payload.as_ref().map(json_of).or(envelope).unwrap_or_else(null);
+        let claimed_at = Instant::now();
+        Self { info: Arc::new(info), payload, checkpoint: known.checkpoint, claimed_at, place, slot: None }
+    }
+}
+
+#[cfg(test)]
+impl Run {
+    /// A run of no particular job.
+    pub(crate) fn sample(org: OrgId, place: Option<Place>) -> Self {
+        let info = RunInfo {
+            lease: Lease { id: millrace_shared::ids::JobId::new(), token: 1 },
+            queue: millrace_shared::jobs::QUEUES[3],
+            org,
+            meta: Meta::default(),
+            kind: "probe".to_owned(),
+            max_attempts: 1,
+            timeout: Duration::from_secs(1),
+            is_unique: false,
+            trace_context: None,
+            switch: Switch::default(),
+        };
+        let (info, claimed_at) = (Arc::new(info), Instant::now());
+        Self { info, payload: null(), checkpoint: None, claimed_at, place, slot: None }
+    }
+}
+
+fn null() -> Box<RawValue> {
+    RawValue::NULL.to_owned()
 }
 
 /// How a run ended.
 #[derive(Debug)]
 pub(crate) enum Outcome {
     /// Well.
-    Done(Effects, JobContext),
+    Done(Effects, Box<JobContext>),
     /// With an error of the handler.
     Error(JobError),
     /// Its time was up.
@@ -138,24 +183,28 @@ impl Service<Task<Run>> for HandlerService {
 impl HandlerService {
     async fn run(&self, run: Run) -> Outcome {
         let Run { info, payload, checkpoint, .. } = run;
+        if let Some(stop) = info.switch.reason() {
+            return Outcome::Stopped(stop);
+        }
         let Some(handler) = self.handlers.get(&info.kind) else { return Outcome::NoHandler };
-        let context = JobContext {
+        let context = Box::new(JobContext {
             id: info.lease.id,
             org: info.org,
             attempt: info.attempt(),
             snoozes: info.meta.snoozes,
             deadline: Instant::now() + info.timeout,
-            cancel: info.switch.token(),
+            switch: info.switch.clone(),
             pool: self.pool.clone(),
             queues: Arc::clone(&self.queues),
             checkpoint: Mutex::new(checkpoint),
             last_progress: Mutex::new(None),
-        };
+        });
         let work = tokio::time::timeout(info.timeout, (handler.run)(&context, payload));
         let ended = tokio::select! {
+            // The handler first: most are done before anything else needs to be looked at.
             biased;
-            stop = info.switch.stopped() => return Outcome::Stopped(stop),
             ended = work => ended,
+            stop = info.switch.stopped() => return Outcome::Stopped(stop),
         };
         match ended {
             Ok(Ok(effects)) => Outcome::Done(effects, context),

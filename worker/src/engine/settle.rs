@@ -4,6 +4,7 @@
 //! once, because it would be woken by each end only to look it up among all that run; the engine knows by its places what still runs.
 
 use std::{
+    fmt,
     future::{Future, Ready, ready},
     sync::Arc,
     task::{Context, Poll},
@@ -11,12 +12,13 @@ use std::{
 };
 
 use apalis_core::{error::BoxDynError, task::Task};
+use metrics::Gauge;
 use millrace_shared::{
     batcher::{Batcher, Shape},
     db::runs::Success,
     ids::OrgId,
     jobs::QueueName,
-    queue::{GiveBack, Lease, MAX_BATCH, Queues},
+    queue::{Claimed, GiveBack, Lease, MAX_BATCH, Queues},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::{Layer, Service};
@@ -84,6 +86,11 @@ impl Settler {
         }
     }
 
+    /// Gives back a claimed job of which there is no run: after a delay, or to the front.
+    pub(crate) fn put_back(&self, job: &Claimed, delay: Option<Duration>) {
+        self.give_backs.send((GiveBack { lease: job.lease, org: job.org, delay, meta: job.meta }, None));
+    }
+
     /// Gives back a job that was claimed and never started.
     pub(crate) fn hand_back(&self, mut run: Run) {
         self.apply(&run.info, Conclusion::HandBack, run.place.take());
@@ -116,7 +123,6 @@ impl Patience {
 }
 
 /// What the layer needs.
-#[derive(Debug)]
 pub(crate) struct Parts {
     pub(crate) keeper: Keeper,
     pub(crate) concluder: Concluder,
@@ -124,6 +130,14 @@ pub(crate) struct Parts {
     pub(crate) settler: Settler,
     pub(crate) isolation: Arc<Isolation>,
     pub(crate) tracker: TaskTracker,
+    /// How many jobs of the queue run here.
+    pub(crate) running: Gauge,
+}
+
+impl fmt::Debug for Parts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Parts")
+    }
 }
 
 /// See the module.
@@ -178,25 +192,30 @@ impl Parts {
         handler: Option<impl Future<Output = Result<Outcome, BoxDynError>>>,
         (slot, place): (Option<Slot>, Option<Place>),
     ) {
-        let kept = self.keeper.keep(info.queue, info.lease, info.switch.clone());
-        let running = metrics::gauge!("millrace_running", "queue" => info.queue.as_str());
-        running.increment(1.0);
+        let kept = self.keeper.keep((info.queue, info.lease), info.switch.clone(), info.timeout);
+        self.running.increment(1.0);
         let start = Instant::now();
         let ended = match handler {
             Some(handler) => Ok(outcome_of(handler.await)),
             // Boxed, like all that is rare: a task is as large as the largest thing that it may wait for.
-            None => Err(Box::pin(self.run_suspect(&info)).await),
+            None => {
+                // Its process has a time limit of its own, and waits for its turn before.
+                info.switch.handler_has_ended();
+                Err(Box::pin(self.run_suspect(&info)).await)
+            }
         };
+        info.switch.handler_has_ended();
         let elapsed = start.elapsed();
-        metrics::histogram!("millrace_job_duration_seconds", "kind" => info.kind.clone()).record(elapsed.as_secs_f64());
-        running.decrement(1.0);
+        self.concluder.handlers.note_duration(&info.kind, elapsed);
+        self.running.decrement(1.0);
         let conclusion = match ended {
             // A unique job's end hands its key on, which is a matter of its own.
             Ok(Outcome::Done(mut effects, context)) if !info.is_unique => {
                 let success =
                     Success { id: info.lease.id, attempt: info.attempt(), elapsed, result: effects.result.take() };
                 let parts = Arc::clone(&self);
-                self.finisher.finish(Finished { info, success, effects, context, kept, slot, place, parts });
+                let finished = Finished { info, success, effects, context, kept, slot, place, parts };
+                self.finisher.finish(finished);
                 return;
             }
             Ok(outcome) => Box::pin(self.concluder.conclude(&info, outcome, elapsed)).await,

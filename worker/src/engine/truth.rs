@@ -2,7 +2,7 @@
 
 use millrace_shared::{
     control::{self, RestoreError},
-    db::runs,
+    db::runs::{self, Begun},
     ids::JobId,
     jobs::QueueName,
     queue::{Claimed, Queues, Settings},
@@ -37,8 +37,10 @@ impl Truth {
 
 impl Source {
     /// Asks which of the claimed jobs are still to be done.
-    pub(crate) async fn begin(&mut self, jobs: &[Claimed]) -> sqlx::Result<Vec<runs::Begun>> {
-        let Self::Ledger(connection) = self else { return Ok(jobs.iter().filter_map(from_envelope).collect()) };
+    pub(crate) async fn begin(&mut self, jobs: &[Claimed]) -> sqlx::Result<Vec<Begun>> {
+        let Self::Ledger(connection) = self else {
+            return Ok(jobs.iter().map(|job| Begun::AsTold(job.lease.id)).collect());
+        };
         let ids: Vec<JobId> = jobs.iter().map(|job| job.lease.id).collect();
         let revision = |job: &Claimed| {
             let envelope = job.envelope.as_ref().ok()?;
@@ -55,20 +57,4 @@ impl Source {
             Self::RedisAlone => Ok(queues.apply_settings(queue, Settings::default()).await?),
         }
     }
-}
-
-fn from_envelope(job: &Claimed) -> Option<runs::Begun> {
-    let envelope = job.envelope.as_ref().ok()?;
-    Some(runs::Begun {
-        id: job.lease.id,
-        org_id: job.org,
-        kind: envelope.kind.clone(),
-        attempt: 0,
-        max_attempts: i32::from(envelope.max_attempts),
-        timeout_ms: i64::try_from(envelope.timeout.as_millis()).unwrap_or(i64::MAX),
-        trace_context: envelope.trace_context.clone(),
-        checkpoint: None,
-        payload: None,
-        is_unique: false,
-    })
 }

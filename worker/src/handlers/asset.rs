@@ -64,7 +64,7 @@ impl Handler for AssetHandler {
     async fn run(&self, job: &JobContext, payload: AssetProcess) -> Result<Effects, JobError> {
         let asset = payload.asset_id;
         let found = async { assets::get(&mut *job.pool.acquire().await?, job.org, asset).await };
-        let found = found.await.map_err(JobError::database)?;
+        let found = found.await.map_err(|error| job.database(error))?;
         if found.is_none() {
             return Err(JobError::fail("asset_not_found", "there is no such asset in this organisation"));
         }
@@ -72,7 +72,7 @@ impl Handler for AssetHandler {
         let file = scratch.path().join("document");
         self.storage.download(&ObjectKey::asset(job.org, asset), &file).await.map_err(storage_error)?;
         job.progress(30, "reading the document").await;
-        let document = self.extractor.extract(&file, &job.cancel).await.map_err(|error| {
+        let document = self.extractor.extract(&file, &job.cancellation()).await.map_err(|error| {
             let class = error.code();
             if error.is_retryable() { JobError::retry(class, error) } else { JobError::fail(class, error) }
         })?;

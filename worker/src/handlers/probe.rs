@@ -8,7 +8,7 @@ use millrace_shared::{
     jobs::{PacedProbe, Probe, ProbeOutcome, Rate},
 };
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::PgConnection;
 
 use crate::handler::{Effects, Handler, JobContext, JobError, Write};
@@ -44,16 +44,17 @@ impl Handler for ProbeHandler {
         if let Some(limit) = &probe.limit {
             let rate = Rate::checked(limit.count, limit.period_ms).map_err(|error| JobError::fail("payload", error))?;
             if limit.of_all {
-                job.limit_of_all(&limit.key, rate).await?;
+                Box::pin(job.limit_of_all(&limit.key, rate)).await?;
             } else {
-                job.limit(&limit.key, rate).await?;
+                Box::pin(job.limit(&limit.key, rate)).await?;
             }
         }
         if job.snoozes < probe.snoozes {
             let after = Duration::from_millis(probe.snooze_ms);
             return Err(JobError::Snooze { after, source: "put off as told".into() });
         }
-        let slept = sleep(job, probe.sleep_ms).await?;
+        // Boxed, like all that is rare: the future of a probe is as large as the largest thing that it may wait for.
+        let slept = if probe.sleep_ms == 0 { Slept::default() } else { Box::pin(sleep(job, probe.sleep_ms)).await? };
         if job.attempt <= probe.fail_attempts {
             return Err(JobError::retry(
                 "probe",
@@ -66,21 +67,14 @@ impl Handler for ProbeHandler {
             ProbeOutcome::Fail => return Err(JobError::fail("probe", "failed for good as told")),
             ProbeOutcome::Panic => panic!("panicked as told"),
             ProbeOutcome::Hang => std::future::pending::<()>().await,
+            ProbeOutcome::Block => loop {
+                std::thread::sleep(Duration::from_secs(3600));
+            },
             ProbeOutcome::Exit => std::process::abort(),
             ProbeOutcome::StackOverflow => drop(black_box(overflow(1))),
             ProbeOutcome::OutOfMemory => exhaust_memory(),
         }
-        let mut effects = Effects {
-            result: Some(json!({
-                "attempt": job.attempt,
-                "resumed_at_ms": slept.resumed_at_ms,
-                "steps": slept.steps,
-                "remaining_ms": u64::try_from(job.remaining().as_millis()).unwrap_or(u64::MAX),
-                "echo": probe.echo,
-                "data": "x".repeat(probe.bytes as usize),
-            })),
-            ..Effects::default()
-        };
+        let mut effects = Effects { result: Some(result_of(job, &probe, &slept)), ..Effects::default() };
         if probe.effect {
             effects.writes.push(Box::new(ProbeEffect));
         }
@@ -100,6 +94,22 @@ impl Handler for PacedProbeHandler {
     }
 }
 
+fn result_of(job: &JobContext, probe: &Probe, slept: &Slept) -> Value {
+    let remaining_ms = u64::try_from(job.remaining().as_millis()).unwrap_or(u64::MAX);
+    let mut result = json!({ "attempt": job.attempt, "remaining_ms": remaining_ms });
+    if !slept.steps.is_empty() {
+        result["steps"] = json!(slept.steps);
+        result["resumed_at_ms"] = json!(slept.resumed_at_ms);
+    }
+    if !probe.echo.is_empty() {
+        result["echo"] = json!(probe.echo);
+    }
+    if probe.bytes > 0 {
+        result["data"] = json!("x".repeat(probe.bytes as usize));
+    }
+    result
+}
+
 /// What a probe keeps of its sleep for its next run.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Slept {
@@ -112,10 +122,6 @@ struct Slept {
 
 /// Sleeps, going on from the last checkpoint.
 async fn sleep(job: &JobContext, total_ms: u64) -> Result<Slept, JobError> {
-    if total_ms == 0 {
-        // A timer of no length still waits for the next millisecond.
-        return Ok(Slept::default());
-    }
     if total_ms < SHORTEST_STEPPED_MS {
         tokio::time::sleep(Duration::from_millis(total_ms)).await;
         return Ok(Slept::default());

@@ -1,5 +1,5 @@
 -- ARGV: how many, lease in µs, worker, how many expired or due jobs to move at most.
--- Returns {status, now in ms, next event in ms or 0, (id, envelope, meta, lease token) per job}. Whenever there are fewer jobs than
+-- Returns {status, now in ms, next event in ms or 0, lease token, (id and meta in one, envelope) per job}. Whenever there are fewer jobs than
 -- asked for, the queue is marked so that the next change wakes the caller, and the next event says when to ask without being woken.
 -- status: 0 served, 1 paused, 2 the queue's settings are lost (nothing is served until they are restored), 3 at the queue's limit or rate.
 even_without_memory()
@@ -95,7 +95,7 @@ else
 end
 if status ~= 0 then
   call('HSET', P .. 'ctl', 'idle', 1)
-  return { status, int(now), next_event(status == 3) }
+  return { status, int(now), next_event(status == 3), '0' }
 end
 
 local ids, lanes, parked, taking = {}, {}, {}, {}
@@ -181,8 +181,8 @@ local due = turn == 2 and '1' or turn == 4 and '2' or turn == 0 and '3'
 if due and not string.find(owed, due) then owed = owed .. due end
 local first, first_served = string.sub(owed, 1, 1), 0
 
-local reply = { 0, int(now), '0' }
 local token, expiry = int(now_us), int(now_us + lease)
+local reply = { 0, int(now), '0', token }
 
 -- Counts beginnings against organisations' rates. Times that have passed say nothing and are cleared away.
 local function charge(counts)
@@ -212,7 +212,7 @@ local function lease_out(done)
       live[#live + 1] = token .. ' ' .. worker
       counts[org] = (counts[org] or 0) + 1
       local at = #reply
-      reply[at + 1], reply[at + 2], reply[at + 3], reply[at + 4] = id, envelopes[i], metas[i] or '', token
+      reply[at + 1], reply[at + 2] = id .. (metas[i] or ''), envelopes[i]
     end
   end
   forget(dropped)
@@ -260,7 +260,7 @@ if #ids > 0 then
   call('HSET', P .. 'ctl', 'turn', turn, 'owed', string.sub(owed, 2) .. still)
 end
 
-if (#reply - 3) / 4 < asked then
+if (#reply - 4) / 2 < asked then
   call('HSET', P .. 'ctl', 'idle', 1)
   local unfinished = want > 0 and (probes <= 0 or dropped > 0)
   reply[3] = unfinished and int(now) or next_event(true)
