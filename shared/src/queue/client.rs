@@ -14,8 +14,8 @@ use crate::{
     jobs::{Priority, QueueName},
 };
 
-/// How many expired or due jobs one claim moves at most.
-const MOVE_BATCH: usize = 256;
+/// How many expired and how many due jobs one claim moves at most. Both are a part of the [`MAX_BATCH`] that it moves and leases in all.
+const MOVE_BATCH: usize = 128;
 
 /// A client for all queues of one Redis. Cheap to clone; reconnects by itself.
 #[derive(Clone)]
@@ -193,13 +193,13 @@ impl Queues {
         Ok(fresh)
     }
 
-    /// Leases up to `want` jobs (at most [`MAX_BATCH`]) to `worker`.
+    /// Leases up to `want` jobs (at most [`MAX_BATCH`], and fewer where many came due or were lost) to `worker`.
     ///
     /// # Errors
     /// Redis is away. Jobs whose claim got lost on the way back return when their lease runs out.
     pub async fn claim(&self, queue: QueueName, want: usize, lease: Duration, worker: &str) -> RedisResult<Claim> {
         let mut call = on(&self.scripts.claim, queue);
-        call.arg(want.min(MAX_BATCH)).arg(micros(lease)).arg(worker).arg(MOVE_BATCH);
+        call.arg(want.min(MAX_BATCH)).arg(micros(lease)).arg(worker).arg(MOVE_BATCH).arg(MAX_BATCH);
         let reply: Vec<Value> = self.run(&call).await?;
         let mut reply = reply.into_iter();
         let mut number =

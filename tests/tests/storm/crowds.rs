@@ -1,65 +1,90 @@
 //! Tens of thousands of jobs come due at the same moment: no script holds Redis up, and jobs go on ending all the while.
 //!
-//! A script's time is told by Redis' own slow log. A busy machine interrupts Redis too, and then the log blames whatever was on. So a script
-//! of a fixed amount of work runs among the others: how often and how long that one is held up is what the machine does to all of them.
+//! A script's time is told by Redis' own slow log. On a busy machine Redis also waits for a processor, and then the log blames whatever was on.
+//! How long it waited in all is told by the kernel, and that much is forgiven.
 
-use std::time::Duration;
+use std::{fmt, fs, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use chrono::{DateTime, Utc};
 use millrace_harness::{RedisOptions, Stack};
 use millrace_tests::{Line, all_slots_are_free, audit, submit_all, until};
 use serde_json::{Value, json};
-use tokio::{
-    task::JoinHandle,
-    time::{Instant, sleep},
-};
-use tokio_util::sync::CancellationToken;
+use tokio::time::{Instant, sleep};
 
 use crate::CALM;
 
 const SLOTS: usize = 32;
 /// The most that one script may take.
 const SLOW: Duration = Duration::from_millis(5);
+/// How many times its share of the waiting a single script may have had.
+const BAD_LUCK: f64 = 3.0;
 /// From where on the slow log tells.
 const LOGGED: Duration = Duration::from_millis(1);
-/// A tenth to a fifth of a millisecond of work, as much as a claim.
-const FIXED_WORK: &str = "local sum = 0 for i = 1, 10000 do sum = sum + i end return sum";
 /// How long nothing may end, on a machine with other things to do; a stalled queue would stand still for good.
 const STALL: Duration = Duration::from_secs(20);
 /// How far ahead the jobs are due for each of them: time enough to submit them all.
 const AHEAD: Duration = Duration::from_micros(1_200);
 
-/// Runs the fixed work again and again until it is stopped.
-struct Bystander {
-    stop: CancellationToken,
-    running: JoinHandle<Result<()>>,
+/// Counts what Redis does from now on.
+struct Watch {
+    pid: u32,
+    before: Scheduled,
 }
 
-impl Bystander {
-    fn watch(line: &Line) -> Self {
-        let stop = CancellationToken::new();
-        let (redis, stopped) = (line.redis.clone(), stop.clone());
-        let running = tokio::spawn(async move {
-            let mut redis = redis.connection().await?;
-            while !stopped.is_cancelled() {
-                redis::cmd("EVAL").arg(FIXED_WORK).arg(0).query_async::<i64>(&mut redis).await?;
-                sleep(Duration::from_millis(2)).await;
-            }
-            Ok(())
-        });
-        Self { stop, running }
+impl Watch {
+    async fn start(line: &Line) -> Result<Self> {
+        let mut redis = line.redis.connection().await?;
+        redis::cmd("CONFIG").arg("RESETSTAT").exec_async(&mut redis).await?;
+        redis::cmd("SLOWLOG").arg("RESET").exec_async(&mut redis).await?;
+        let pid = line.stack.redis.pid().context("Redis is not ours")?;
+        Ok(Self { pid, before: Scheduled::of(pid)? })
     }
 
-    async fn stop(self) -> Result<()> {
-        self.stop.cancel();
-        self.running.await.context("the bystander panicked")?
+    /// Fails if scripts held Redis up since, for longer than it had to wait for a processor.
+    async fn judge(self, line: &Line, when: &str) -> Result<()> {
+        let (now, scripts) = (Scheduled::of(self.pid)?, Scripts::of(line).await?);
+        let (ran, waited) = (now.ran - self.before.ran, now.waited - self.before.waited);
+        println!("{when}: {scripts}; Redis ran for {ran:.0?} and waited for {waited:.0?}");
+        let beyond: Duration = scripts.slow.iter().map(|time| *time - SLOW).sum();
+        ensure!(beyond <= waited, "{when}: scripts were on for {beyond:?} beyond {SLOW:?} each");
+        let most = SLOW.mul_f64(BAD_LUCK * (ran + waited).as_secs_f64() / ran.as_secs_f64());
+        ensure!(
+            scripts.longest <= most,
+            "{when}: one script took {:?}, and {most:?} is accounted for",
+            scripts.longest
+        );
+        Ok(())
     }
 }
 
-/// What Redis tells of all calls of one command.
+/// What a process had of the processors, and how long it stood in line for them; its main thread.
+struct Scheduled {
+    ran: Duration,
+    waited: Duration,
+}
+
+impl Scheduled {
+    fn of(pid: u32) -> Result<Self> {
+        let text = fs::read_to_string(format!("/proc/{pid}/schedstat"))?;
+        let mut numbers = text.split(' ').map(|number| number.parse().map(Duration::from_nanos));
+        let mut next = || numbers.next().context("schedstat has fewer numbers")?.context("schedstat is no number");
+        Ok(Self { ran: next()?, waited: next()? + stolen()? })
+    }
+}
+
+/// What the hypervisor gave to others, of all processors.
+fn stolen() -> Result<Duration> {
+    /// Linux counts in these for programs, whatever its own are.
+    const TICK: Duration = Duration::from_millis(10);
+    let text = fs::read_to_string("/proc/stat")?;
+    let ticks = text.split_whitespace().nth(8).context("no steal in /proc/stat")?;
+    Ok(TICK * ticks.parse()?)
+}
+
+/// What Redis tells of its scripts.
 #[derive(Debug)]
-struct Calls {
+struct Scripts {
     calls: u32,
     average: Duration,
     /// The times of those that took longer than a script may.
@@ -68,15 +93,14 @@ struct Calls {
     longest: Duration,
 }
 
-impl Calls {
-    /// `command` in lower case; scripts of ours are called by their hash, the bystander's by its text.
-    async fn of(line: &Line, command: &str) -> Result<Self> {
+impl Scripts {
+    async fn of(line: &Line) -> Result<Self> {
         let mut redis = line.redis.connection().await?;
         let info: String = redis::cmd("INFO").arg("commandstats").query_async(&mut redis).await?;
-        let stats = info.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:")));
+        let stats = info.lines().find_map(|line| line.strip_prefix("cmdstat_evalsha:"));
         let number = |name: &str| -> Result<u32> {
             let field = stats.and_then(|stats| stats.split(',').find_map(|field| field.strip_prefix(name)));
-            Ok(field.with_context(|| format!("no {name} of {command}"))?.parse()?)
+            Ok(field.with_context(|| format!("no {name} of scripts"))?.parse()?)
         };
         let (calls, micros) = (number("calls=")?, number("usec=")?);
         let entries: Vec<redis::Value> = redis::cmd("SLOWLOG").arg("GET").arg(-1).query_async(&mut redis).await?;
@@ -86,7 +110,7 @@ impl Calls {
             fields.truncate(4);
             let (_, _, micros, words): (i64, i64, u64, Vec<Vec<u8>>) =
                 redis::from_redis_value(redis::Value::Array(fields))?;
-            if words.first().is_some_and(|word| word.eq_ignore_ascii_case(command.as_bytes())) {
+            if words.first().is_some_and(|word| word.eq_ignore_ascii_case(b"evalsha")) {
                 times.push(Duration::from_micros(micros));
             }
         }
@@ -97,23 +121,12 @@ impl Calls {
             slow: times.into_iter().filter(|time| *time > SLOW).collect(),
         })
     }
+}
 
-    /// Fails if these calls were slow more often, or for longer, than the machine can be blamed for by what it did to the bystander's: by an
-    /// order of magnitude, because scripts come in bursts, and a busy process is interrupted more readily than one that is mostly idle. On a
-    /// quiet machine that is next to nothing, and a script with unbounded work takes hundreds of times its share on any.
-    fn hold_nobody_up(&self, bystander: &Self) -> Result<()> {
-        let weight = self.average.as_secs_f64() / bystander.average.as_secs_f64();
-        ensure!(weight < 10.0, "the average script took {:?}, the fixed work {:?}", self.average, bystander.average);
-        let interrupted = bystander.slow.len() as f64 / f64::from(bystander.calls);
-        let expected = f64::from(self.calls) * weight * interrupted;
-        ensure!(
-            self.slow.len() as f64 <= 10.0 * expected + 3.0,
-            "{} scripts took longer than {SLOW:?}; the machine accounts for {expected:.1}",
-            self.slow.len()
-        );
-        let bound = SLOW + bystander.longest * 4;
-        ensure!(self.longest <= bound, "a script took {:?}; the machine accounts for {bound:?}", self.longest);
-        Ok(())
+impl fmt::Display for Scripts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { calls, average, slow, longest } = self;
+        write!(f, "{calls} scripts of {average:?}, {} over {SLOW:?}, {longest:?} at most", slow.len())
     }
 }
 
@@ -141,7 +154,7 @@ async fn storm(jobs: usize, body: impl Fn(DateTime<Utc>) -> Value, retried: bool
     let directives = directives.map(|(name, value)| (name.to_owned(), value)).into();
     let builder = Stack::builder().redis(RedisOptions { directives, ..RedisOptions::default() }).workers(2);
     let line = Line::start(builder.worker_env("MILLRACE_QUEUES", format!("probe={SLOTS}"))).await?;
-    let bystander = Bystander::watch(&line);
+    let watch = Watch::start(&line).await?;
     line.client().post_empty("/v1/queues/probe/pause").await?.expect(200)?;
     let due = Utc::now() + AHEAD * u32::try_from(jobs)?;
     let ids = submit_all(line.client(), &vec![body(due); jobs]).await?;
@@ -156,6 +169,7 @@ async fn storm(jobs: usize, body: impl Fn(DateTime<Utc>) -> Value, retried: bool
         .await?;
         line.client().post_empty("/v1/queues/probe/pause").await?.expect(200)?;
     }
+    watch.judge(&line, "while they came in").await?;
     until("all are due", CALM * 4, async || {
         sleep(Duration::from_millis(200)).await;
         let asked =
@@ -166,29 +180,15 @@ async fn storm(jobs: usize, body: impl Fn(DateTime<Utc>) -> Value, retried: bool
     let delayed: usize =
         redis::cmd("ZCARD").arg("mr:{probe}:delayed").query_async(&mut line.redis.connection().await?).await?;
     ensure!(delayed > jobs / 2, "only {delayed} of {jobs} came due at once");
+    let watch = Watch::start(&line).await?;
     line.client().post_empty("/v1/queues/probe/resume").await?.expect(200)?;
     let stall = longest_stall(&line, jobs).await?;
 
-    bystander.stop().await?;
-    let (scripts, fixed) = (Calls::of(&line, "evalsha").await?, Calls::of(&line, "eval").await?);
-    let told = |calls: &Calls| {
-        format!(
-            "{} of {:?}, {} over {SLOW:?}, {:?} at most",
-            calls.calls,
-            calls.average,
-            calls.slow.len(),
-            calls.longest
-        )
-    };
-    println!(
-        "{delayed} jobs due at once, no stall of {stall:.1?}; scripts: {}; fixed work: {}",
-        told(&scripts),
-        told(&fixed)
-    );
+    println!("{delayed} jobs due at once, no stall of {stall:.1?}");
+    watch.judge(&line, "while they came due").await?;
     let audit = audit(&line, &ids, CALM).await?;
     println!("{audit}");
     audit.all_succeeded_at_once()?;
-    scripts.hold_nobody_up(&fixed)?;
     all_slots_are_free(&line, SLOTS).await?;
     line.stack.drain().await
 }

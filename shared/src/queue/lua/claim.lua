@@ -1,4 +1,4 @@
--- ARGV: how many, lease in µs, worker, how many expired or due jobs to move at most.
+-- ARGV: how many, lease in µs, worker, how many expired and how many due jobs to move at most, how many to move and to lease in all at most.
 -- Returns {status, now in ms, next event in ms or 0, lease token, (id and meta in one, envelope) per job}. Whenever there are fewer jobs than
 -- asked for, the queue is marked so that the next change wakes the caller, and the next event says when to ask without being woken.
 -- status: 0 served, 1 paused, 2 the queue's settings are lost (nothing is served until they are restored), 3 at the queue's limit or rate.
@@ -20,7 +20,7 @@ local rate, rate_used, org_rate = rate_of(ctl[8]), tonumber(ctl[9] or '0'), rate
 -- Jobs whose worker let its lease run out go back to the front of their lane, counted as lost.
 local function return_lost()
   local ids = call('ZRANGEBYSCORE', P .. 'leases', '-inf', '(' .. int(now_us), 'LIMIT', 0, batch)
-  if #ids == 0 then return end
+  if #ids == 0 then return 0 end
   local envelopes = call('HMGET', P .. 'job', unpack(ids))
   local metas = call('HMGET', P .. 'meta', unpack(ids))
   local ready, orgs, dropped = {}, {}, {}
@@ -40,11 +40,12 @@ local function return_lost()
   forget(dropped)
   make_ready(ready, 'LPUSH')
   release(orgs)
+  return #ids
 end
 
 local function promote_due()
   local ids = call('ZRANGEBYSCORE', P .. 'delayed', '-inf', int(now), 'LIMIT', 0, batch)
-  if #ids == 0 then return end
+  if #ids == 0 then return 0 end
   local envelopes = call('HMGET', P .. 'job', unpack(ids))
   local ready = {}
   for i = 1, #ids do
@@ -52,6 +53,7 @@ local function promote_due()
   end
   call('ZREM', P .. 'delayed', unpack(ids))
   make_ready(ready, 'RPUSH')
+  return #ids
 end
 
 -- Organisations that were over their rate and may go on.
@@ -80,19 +82,23 @@ local function next_event(serving)
   return at and int(at) or '0'
 end
 
-return_lost()
+local moved = return_lost()
 local status = 0
 if not ctl[1] then
   status = 2
 elseif ctl[2] then
   status = 1
 else
-  promote_due()
+  moved = moved + promote_due()
   if org_rate then wake_rested() end
   if ctl[3] then want = math.min(want, tonumber(ctl[3]) - call('ZCARD', P .. 'leases')) end
   if rate then want = math.min(want, may_begin(rate, rate_used)) end
   if want <= 0 then status = 3 end
 end
+-- What was moved was work, too: whoever waits for Redis waits for both.
+local room = tonumber(ARGV[5]) - moved
+local is_cut = room < want
+want = math.min(want, room)
 if status ~= 0 then
   call('HSET', P .. 'ctl', 'idle', 1)
   return { status, int(now), next_event(status == 3), '0' }
@@ -262,7 +268,7 @@ end
 
 if (#reply - 4) / 2 < asked then
   call('HSET', P .. 'ctl', 'idle', 1)
-  local unfinished = want > 0 and (probes <= 0 or dropped > 0)
+  local unfinished = is_cut or want > 0 and (probes <= 0 or dropped > 0)
   reply[3] = unfinished and int(now) or next_event(true)
 end
 return reply
