@@ -8,12 +8,14 @@
 //! signatures such as `BM` or `MZ` would otherwise claim prose that happens to start so.
 
 mod container;
+mod table;
 mod text;
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+pub use table::delimiter_of;
 pub use text::{TextEncoding, sniff_encoding};
 
 /// How many leading bytes [`detect`] wants to see. More does no harm, fewer may lose a late clue.
@@ -22,31 +24,54 @@ pub const HEAD_BYTES: usize = 64 * 1024;
 /// A media type: one that can be extracted, or the name of one that cannot.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
+#[expect(missing_docs, reason = "the names are those of the formats; `KNOWN` has their types")]
 pub enum MediaType {
-    /// `application/pdf`
     Pdf,
-    /// `application/vnd.openxmlformats-officedocument.wordprocessingml.document`
     Docx,
-    /// `text/html`
+    Pptx,
+    Xlsx,
+    Xls,
+    Odt,
+    Ods,
+    Odp,
+    Epub,
+    Rtf,
     Html,
-    /// `text/markdown`
     Markdown,
-    /// `text/plain`
+    Csv,
     PlainText,
     /// Anything else, with the detected MIME type (`application/octet-stream` where nothing is known).
     Unsupported(String),
 }
 
+pub(crate) const DOCX: &str = "application/vnd.openxmlformats-officedocument.wordprocessingml.document";
+pub(crate) const PPTX: &str = "application/vnd.openxmlformats-officedocument.presentationml.presentation";
+pub(crate) const XLSX: &str = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet";
+
+/// What can be extracted.
+const KNOWN: [(MediaType, &str); 14] = [
+    (MediaType::Pdf, "application/pdf"),
+    (MediaType::Docx, DOCX),
+    (MediaType::Pptx, PPTX),
+    (MediaType::Xlsx, XLSX),
+    (MediaType::Xls, "application/vnd.ms-excel"),
+    (MediaType::Odt, "application/vnd.oasis.opendocument.text"),
+    (MediaType::Ods, "application/vnd.oasis.opendocument.spreadsheet"),
+    (MediaType::Odp, "application/vnd.oasis.opendocument.presentation"),
+    (MediaType::Epub, "application/epub+zip"),
+    (MediaType::Rtf, "application/rtf"),
+    (MediaType::Html, "text/html"),
+    (MediaType::Markdown, "text/markdown"),
+    (MediaType::Csv, "text/csv"),
+    (MediaType::PlainText, "text/plain"),
+];
+
 impl MediaType {
     /// The MIME type, without parameters.
     pub fn as_str(&self) -> &str {
         match self {
-            Self::Pdf => "application/pdf",
-            Self::Docx => DOCX,
-            Self::Html => "text/html",
-            Self::Markdown => "text/markdown",
-            Self::PlainText => "text/plain",
             Self::Unsupported(mime) => mime,
+            known => KNOWN.iter().find(|(media_type, _)| media_type == known).map_or("", |(_, mime)| mime),
         }
     }
 
@@ -68,10 +93,12 @@ impl fmt::Display for MediaType {
 
 impl From<String> for MediaType {
     fn from(mime: String) -> Self {
-        [Self::Pdf, Self::Docx, Self::Html, Self::Markdown, Self::PlainText]
-            .into_iter()
-            .find(|known| known.as_str() == mime)
-            .unwrap_or(Self::Unsupported(mime))
+        // A template is read like what is made from it.
+        let name = mime.strip_suffix("-template").unwrap_or(&mime);
+        KNOWN
+            .iter()
+            .find(|(_, known)| *known == name)
+            .map_or_else(|| Self::Unsupported(mime.clone()), |(media_type, _)| media_type.clone())
     }
 }
 
@@ -81,8 +108,6 @@ impl From<MediaType> for String {
     }
 }
 
-pub(crate) const DOCX: &str = "application/vnd.openxmlformats-officedocument.wordprocessingml.document";
-
 /// Tells the media type from the first bytes of a file ([`HEAD_BYTES`], or all of a shorter file).
 pub fn detect(head: &[u8]) -> MediaType {
     if head.is_empty() {
@@ -90,6 +115,9 @@ pub fn detect(head: &[u8]) -> MediaType {
     }
     if is_pdf(head) {
         return MediaType::Pdf;
+    }
+    if head.starts_with(b"{\\rtf") {
+        return MediaType::Rtf;
     }
     if let Some(media_type) = container::detect(head) {
         return media_type;

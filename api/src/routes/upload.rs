@@ -45,7 +45,7 @@ pub(super) struct UploadForm {
 
 /// Upload a document.
 ///
-/// PDF, DOCX, HTML, Markdown or plain text, told from its bytes.
+/// PDF, DOCX, PPTX, XLSX, XLS, ODT, ODS, ODP, EPUB, RTF, HTML, Markdown, CSV or plain text, told from its bytes.
 ///
 /// A file of any other type is taken too; its asset becomes `failed` with `unsupported_media_type` and the type that was found.
 /// The same bytes twice in one organisation are one asset: the second upload answers 200 with the first one's, and a failed one is

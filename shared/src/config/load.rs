@@ -310,12 +310,14 @@ impl<'a> Reader<'a> {
         });
         let cpu_seconds = self.value(&table::EXTRACT_CPU, parse::whole(1, 3600));
         let wall_seconds = self.value(&table::EXTRACT_WALL, parse::whole(1, 3600));
+        let warm = self.value(&table::EXTRACT_WARM, parse::whole(0, 64));
         let max_chars = self.value(&table::EXTRACT_CHARS, parse::whole(1000, 200_000_000));
         let chunk_chars = self.value(&table::CHUNK_CHARS, parse::whole(100, 100_000));
         Some(ExtractConfig {
             memory_bytes: memory_bytes?,
             cpu_seconds: cpu_seconds?,
             wall_seconds: wall_seconds?,
+            warm: warm?,
             max_chars: max_chars?,
             chunk_chars: chunk_chars?,
         })

@@ -131,6 +131,8 @@ pub struct ExtractConfig {
     pub cpu_seconds: u32,
     /// Wall clock limit of the child, in seconds.
     pub wall_seconds: u32,
+    /// How many children wait for their document.
+    pub warm: u32,
     /// Most characters of text from one document.
     pub max_chars: u32,
     /// Aimed-at length of a chunk, in characters.

@@ -119,6 +119,8 @@ settings! {
         "CPU limit of that child, in seconds.";
     EXTRACT_WALL: "MILLRACE_EXTRACT_WALL_SECONDS", &[Worker], Default("120"), "240",
         "Wall clock limit of that child, in seconds.";
+    EXTRACT_WARM: "MILLRACE_EXTRACT_WARM", &[Worker], Default("2"), "8",
+        "How many such children are started ahead and wait for a document, at some 4 MiB each. `0`: each is started when it is needed.";
     EXTRACT_CHARS: "MILLRACE_EXTRACT_MAX_CHARS", &[Worker], Default("20000000"), "5000000",
         "Most characters of text that one document may give.";
     CHUNK_CHARS: "MILLRACE_CHUNK_CHARS", &[Worker], Default("1000"), "1500",

@@ -7,7 +7,7 @@ use std::io::Read;
 
 use flate2::read::DeflateDecoder;
 
-use super::{DOCX, MediaType, find};
+use super::{DOCX, MediaType, PPTX, XLSX, find};
 
 const ZIP_LOCAL_HEADER: &[u8] = b"PK\x03\x04";
 const OLE_MAGIC: &[u8] = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1";
@@ -17,7 +17,7 @@ const INFLATE_LIMIT: u64 = 256 * 1024;
 
 pub(super) fn detect(head: &[u8]) -> Option<MediaType> {
     if head.starts_with(OLE_MAGIC) {
-        return Some(MediaType::unsupported(ole_type(head)));
+        return Some(MediaType::from(ole_type(head).to_owned()));
     }
     if head.starts_with(ZIP_LOCAL_HEADER) {
         return Some(MediaType::from(zip_type(head)));
@@ -55,9 +55,9 @@ fn type_by_name(name: &[u8]) -> Option<&'static str> {
     if name.starts_with(b"word/") {
         Some(DOCX)
     } else if name.starts_with(b"xl/") {
-        Some("application/vnd.openxmlformats-officedocument.spreadsheetml.sheet")
+        Some(XLSX)
     } else if name.starts_with(b"ppt/") {
-        Some("application/vnd.openxmlformats-officedocument.presentationml.presentation")
+        Some(PPTX)
     } else if name == b"META-INF/MANIFEST.MF" {
         Some("application/java-archive")
     } else if name == b"AndroidManifest.xml" {
@@ -69,16 +69,18 @@ fn type_by_name(name: &[u8]) -> Option<&'static str> {
 
 /// The type of the main part (ECMA-376 part 2, content types). Templates and macro-enabled files count as their kind.
 fn office_type(content_types: &[u8]) -> Option<&'static str> {
-    const MAIN_PARTS: [(&[u8], &str); 6] = [
+    const MAIN_PARTS: [(&[u8], &str); 11] = [
         (b"wordprocessingml.document.main", DOCX),
         (b"wordprocessingml.template.main", DOCX),
         (b"ms-word.document.macroEnabled.main", DOCX),
         (b"ms-word.template.macroEnabledTemplate.main", DOCX),
-        (b"spreadsheetml.sheet.main", "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"),
-        (
-            b"presentationml.presentation.main",
-            "application/vnd.openxmlformats-officedocument.presentationml.presentation",
-        ),
+        (b"spreadsheetml.sheet.main", XLSX),
+        (b"spreadsheetml.template.main", XLSX),
+        (b"ms-excel.sheet.macroEnabled.main", XLSX),
+        (b"presentationml.presentation.main", PPTX),
+        (b"presentationml.template.main", PPTX),
+        (b"presentationml.slideshow.main", PPTX),
+        (b"ms-powerpoint.presentation.macroEnabled.main", PPTX),
     ];
     MAIN_PARTS.into_iter().find(|(mark, _)| find(content_types, mark).is_some()).map(|(_, mime)| mime)
 }

@@ -50,13 +50,50 @@ fn office_files_are_told_by_their_content_types_or_parts() {
 
     let mut sheet = zip_entry("_rels/.rels", b"<Relationships/>");
     sheet.extend(zip_entry("xl/workbook.xml", b"<workbook/>"));
-    assert_eq!(detect(&sheet), unsupported("application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"));
+    assert_eq!(detect(&sheet), MediaType::Xlsx);
+
+    for (main, expected) in [
+        ("presentationml.slideshow.main+xml", MediaType::Pptx),
+        ("spreadsheetml.template.main+xml", MediaType::Xlsx),
+        ("wordprocessingml.template.main+xml", MediaType::Docx),
+    ] {
+        let types =
+            format!("<Types><Override ContentType='application/vnd.openxmlformats-officedocument.{main}'/></Types>");
+        assert_eq!(detect(&zip_entry("[Content_Types].xml", types.as_bytes())), expected);
+    }
+}
+
+#[test]
+fn open_documents_and_books_are_told_by_the_type_they_begin_with() {
+    for (mime, expected) in [
+        ("application/vnd.oasis.opendocument.text", MediaType::Odt),
+        ("application/vnd.oasis.opendocument.text-template", MediaType::Odt),
+        ("application/vnd.oasis.opendocument.spreadsheet", MediaType::Ods),
+        ("application/vnd.oasis.opendocument.presentation", MediaType::Odp),
+        ("application/epub+zip", MediaType::Epub),
+        ("application/vnd.oasis.opendocument.graphics", unsupported("application/vnd.oasis.opendocument.graphics")),
+    ] {
+        assert_eq!(detect(&zip_entry("mimetype", mime.as_bytes())), expected);
+    }
+}
+
+#[test]
+fn rich_text_is_told_by_its_first_word() {
+    assert_eq!(detect(b"{\\rtf1\\ansi{\\pict\\bin4 \0\x01\x02\x03}}"), MediaType::Rtf);
+    assert_eq!(detect(b"\n{\\rtf1 x}"), MediaType::Rtf);
+}
+
+#[test]
+fn a_table_is_told_from_prose_and_from_markdown() {
+    assert_eq!(detect(b"day,level\n1,2\n2,3\n3,4\n4,5\n5,6\n"), MediaType::Csv);
+    assert_eq!(detect(b"day;level;gate\r\n1;2;open\r\n2;3;shut\r\n"), MediaType::Csv);
+    assert_eq!(detect(b"| day | level |\n|---|---|\n| 1 | 2 |\n\n# Levels\n"), MediaType::Markdown);
 }
 
 #[test]
 fn other_containers_are_unsupported_by_their_own_name() {
     assert_eq!(detect(&zip_entry("notes.txt", b"hi")), unsupported("application/zip"));
-    assert_eq!(detect(&zip_entry("mimetype", b"application/epub+zip")), unsupported("application/epub+zip"));
+    assert_eq!(detect(&zip_entry("mimetype", b"application/vnd.ms-cab")), unsupported("application/vnd.ms-cab"));
     let mut ole = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1".to_vec();
     assert_eq!(detect(&ole), unsupported("application/x-ole-storage"));
     ole.extend("WordDocument".encode_utf16().flat_map(u16::to_le_bytes));

@@ -70,7 +70,7 @@ pub(super) fn detect(head: &[u8]) -> Option<MediaType> {
 fn classify(text: &str) -> MediaType {
     let start = text.trim_start();
     if start.starts_with("{\\rtf") {
-        return MediaType::unsupported("application/rtf");
+        return MediaType::Rtf;
     }
     if start.starts_with("%!PS") {
         return MediaType::unsupported("application/postscript");
@@ -78,7 +78,13 @@ fn classify(text: &str) -> MediaType {
     if let Some(media_type) = markup(start) {
         return media_type;
     }
-    if looks_like_markdown(text) { MediaType::Markdown } else { MediaType::PlainText }
+    if looks_like_markdown(text) {
+        MediaType::Markdown
+    } else if super::delimiter_of(text).is_some() {
+        MediaType::Csv
+    } else {
+        MediaType::PlainText
+    }
 }
 
 /// HTML, XHTML, SVG or other XML. `None` where the text does not open with markup.

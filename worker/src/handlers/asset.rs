@@ -37,6 +37,7 @@ fn limits(config: &ExtractConfig) -> IngestLimits {
         memory_limit_bytes: config.memory_bytes,
         cpu_limit: Duration::from_secs(u64::from(config.cpu_seconds)),
         wall_limit: Duration::from_secs(u64::from(config.wall_seconds)),
+        warm_children: config.warm as usize,
         max_text_chars: config.max_chars as usize,
         chunk_chars: config.chunk_chars as usize,
         ..IngestLimits::default()

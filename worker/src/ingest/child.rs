@@ -4,32 +4,30 @@
 //! space that counts against the memory limit. Limits are set by the child on itself, which needs no code between fork
 //! and exec; it is our own binary, so it can be trusted to do so before it looks at the file.
 
+use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
-use rustix::process::{Pid, Resource, Rlimit, Signal, getppid, getrlimit, set_parent_process_death_signal, setrlimit};
-use rustix::thread::set_no_new_privs;
+use rustix::time::{ClockId, clock_gettime};
 
 use super::chunk::chunk;
+use super::confine;
 use super::formats::{self, Input};
 use super::limits::IngestLimits;
 use super::sink::TextSink;
-use super::wire::{ChildSettings, Failure, Outline, Reply, write_reply};
+use super::wire::{ChildSettings, Failure, Header, Outline, Reply, Usage, write_reply};
 
 /// The arguments were not those of the parent, or the limits could not be set.
 pub(super) const EXIT_NOT_CONFINED: u8 = 70;
 /// The answer could not be written: the parent is gone.
 const EXIT_NO_READER: u8 = 71;
 
-/// Standard streams, one copy of standard input, and some slack for the standard library.
-const OPEN_FILES: u64 = 16;
-
-/// Runs the child. Its arguments are the subcommand's name and the settings; its standard input is the file.
+/// Runs the child. Its arguments are the subcommand's name and the settings; its standard input is a socket, by which it gets the file.
 pub fn child_main() -> ExitCode {
-    let settings = match confine() {
-        Ok(settings) => settings,
+    let Prepared { settings, input, status } = match prepare() {
+        Ok(Some(prepared)) => prepared,
+        Ok(None) => return ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(io::stderr(), "cannot confine the extraction child: {error}");
             return ExitCode::from(EXIT_NOT_CONFINED);
@@ -40,7 +38,7 @@ pub fn child_main() -> ExitCode {
         let _ = writeln!(io::stderr(), "panicked at {:?}", info.location());
     }));
     // All state is local to the closure, so nothing half-changed is seen after a panic.
-    let result = catch_unwind(AssertUnwindSafe(|| read_document(&settings.limits)));
+    let result = catch_unwind(AssertUnwindSafe(|| read_document(input, &settings.limits)));
     let (reply, text) = match result {
         Ok(Ok((outline, text))) => (Reply::Document(outline), text),
         Ok(Err(failure)) => (Reply::Failed(failure), String::new()),
@@ -49,43 +47,44 @@ pub fn child_main() -> ExitCode {
             (Reply::Failed(failure), String::new())
         }
     };
-    match write_reply(&mut io::stdout().lock(), &reply, &text) {
+    let header = Header { reply, usage: usage(&status) };
+    match write_reply(&mut io::stdout().lock(), &header, &text) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::from(EXIT_NO_READER),
     }
 }
 
-fn confine() -> io::Result<ChildSettings> {
+struct Prepared {
+    settings: ChildSettings,
+    /// The file, or why it is none that can be read.
+    input: io::Result<Input>,
+    /// The process' view of itself, which could not be opened any more.
+    status: File,
+}
+
+/// Gives up what can be given up before there is a file, waits for it, and gives up the rest. `None` if no file will come.
+fn prepare() -> io::Result<Option<Prepared>> {
     let settings =
         std::env::args_os().nth(2).ok_or_else(|| io::Error::other("no settings: this command is the worker's own"))?;
     let settings: ChildSettings = serde_json::from_slice(settings.as_encoded_bytes())?;
-    set_parent_process_death_signal(Some(Signal::KILL))?;
-    // If the parent died before the call above, no signal will come: its place was taken by another process.
-    let parent = getppid().map(Pid::as_raw_nonzero);
-    if parent.map(std::num::NonZero::get) != i32::try_from(settings.parent).ok() {
-        return Err(io::Error::other("the worker is gone"));
-    }
-    set_no_new_privs(true)?;
-    let cpu = settings.limits.cpu_seconds();
-    for (resource, soft, hard) in [
-        (Resource::As, settings.limits.memory_limit_bytes, settings.limits.memory_limit_bytes),
-        // The soft limit sends SIGXCPU, which names the reason; the hard one kills what ignores it.
-        (Resource::Cpu, cpu, cpu + 1),
-        (Resource::Fsize, 0, 0),
-        (Resource::Nofile, OPEN_FILES, OPEN_FILES),
-        (Resource::Core, 0, 0),
-    ] {
-        // Where the worker itself was given less, that stays the bound.
-        let allowed = getrlimit(resource).maximum.unwrap_or(u64::MAX);
-        let limit = Rlimit { current: Some(soft.min(allowed)), maximum: Some(hard.min(allowed)) };
-        setrlimit(resource, limit)?;
-    }
-    Ok(settings)
+    confine::limit_resources(&settings)?;
+    let status = File::open("/proc/self/status")?;
+    let Some(file) = confine::receive_file()? else { return Ok(None) };
+    let input = Input::new(file.into());
+    confine::forbid_system_calls()?;
+    Ok(Some(Prepared { settings, input, status }))
 }
 
-fn read_document(limits: &IngestLimits) -> Result<(Outline, String), Failure> {
-    let stdin = io::stdin().as_fd().try_clone_to_owned();
-    let input = stdin.and_then(|descriptor| Input::new(descriptor.into())).map_err(|error| Failure::from_io(&error))?;
+fn usage(status: &File) -> Usage {
+    let cpu = clock_gettime(ClockId::ProcessCPUTime);
+    Usage {
+        cpu_micros: u64::try_from(cpu.tv_sec * 1_000_000 + cpu.tv_nsec / 1_000).unwrap_or(0),
+        peak_memory_kib: confine::peak_memory_kib(status).unwrap_or(0),
+    }
+}
+
+fn read_document(input: io::Result<Input>, limits: &IngestLimits) -> Result<(Outline, String), Failure> {
+    let input = input.map_err(|error| Failure::from_io(&error))?;
     let mut sink = TextSink::new(limits.max_text_chars, limits.max_pages);
     let media_type = formats::extract(&input, limits, &mut sink)?;
     let collected = sink.finish()?;

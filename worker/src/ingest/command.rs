@@ -34,7 +34,7 @@ pub fn run(arguments: &[OsString], limits: IngestLimits) -> ExitCode {
 
 fn extract(limits: IngestLimits, file: &Path) -> Result<Document, ExtractError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ExtractError::Io)?;
-    let extractor = Extractor::new(limits).map_err(ExtractError::Io)?;
+    let extractor = Extractor::new(IngestLimits { warm_children: 0, ..limits }).map_err(ExtractError::Io)?;
     runtime.block_on(extractor.extract(file, &CancellationToken::new()))
 }
 

@@ -6,7 +6,7 @@ use std::io;
 #[derive(Debug, thiserror::Error)]
 pub enum ExtractError {
     /// No extractor for this type.
-    #[error("files of type {detected} cannot be read; supported are PDF, DOCX, HTML, Markdown and plain text")]
+    #[error("files of type {detected} cannot be read; docs/formats.md lists those that can")]
     UnsupportedMediaType {
         /// The MIME type, told from the bytes.
         detected: String,

@@ -14,12 +14,14 @@
 mod child;
 mod chunk;
 pub mod command;
+mod confine;
 mod document;
 mod error;
 mod formats;
 mod limits;
 mod sandbox;
 mod sink;
+mod spawner;
 mod wire;
 
 pub use child::child_main;
@@ -27,3 +29,4 @@ pub use document::{Chunk, Document, Page, Warning, WarningCode};
 pub use error::ExtractError;
 pub use limits::IngestLimits;
 pub use sandbox::{CHILD_COMMAND, Extractor};
+pub use wire::Usage;

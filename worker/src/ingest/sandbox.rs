@@ -1,35 +1,26 @@
-//! Runs one extraction child, and always ends it.
+//! Has one extraction child read one file, and always ends it.
 //!
-//! The child is the worker's own binary. It gets: the file as standard input (an open, read-only descriptor, no path),
-//! an empty environment, an empty private directory, a process group of its own (a Ctrl-C at the terminal is the worker's
-//! to handle), and limits that it puts on itself before it reads a byte (see [`super::child`]). The parent bounds what it
-//! reads from the child, kills it when the wall limit passes or the caller cancels, and waits for it in every case.
-//!
-//! A child never outlives its worker: dropping the future kills it (`kill_on_drop`), and should the worker itself be
-//! killed, the kernel does it (`PR_SET_PDEATHSIG`). That signal is bound to the *thread* that forked the child, not to the
-//! process, and a runtime's threads come and go: a blocking thread ends after ten idle seconds, and would take the child
-//! of a healthy extraction with it. So one thread per [`Extractor`], which lives as long as the extractor does, forks
-//! them all.
+//! The child is the worker's own binary. It gets: the file (an open, read-only descriptor, no path), an empty environment,
+//! an empty private directory, a process group of its own (a Ctrl-C at the terminal is the worker's to handle), and limits
+//! that it puts on itself before it reads a byte (see `confine`). The parent bounds what it reads from the child, kills it
+//! when the wall limit passes or the caller cancels, and waits for it in every case. Dropping the future kills it, too.
 
 use std::io;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{ExitStatus, Stdio};
-use std::sync::{Arc, mpsc};
+use std::process::ExitStatus;
+use std::sync::Arc;
 
 use rustix::process::Signal;
-use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::process::{Child, Command};
-use tokio::runtime::Handle;
-use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::child::EXIT_NOT_CONFINED;
 use super::document::Document;
 use super::error::ExtractError;
 use super::limits::IngestLimits;
-use super::wire::{ChildSettings, Failure, read_reply, reply_limit};
+use super::spawner::{Running, Spawner};
+use super::wire::{Failure, Usage, read_reply, reply_limit};
 
 /// The hidden subcommand that makes the worker's binary a child.
 pub const CHILD_COMMAND: &str = "extract-child";
@@ -50,7 +41,7 @@ impl Extractor {
     /// # Errors
     /// Where no thread can be started.
     pub fn new(limits: IngestLimits) -> io::Result<Self> {
-        Ok(Self { limits, spawner: Arc::new(Spawner::start()?) })
+        Ok(Self { spawner: Arc::new(Spawner::start(limits.clone())?), limits })
     }
 
     /// Reads the document in `file`. The name plays no part; a relative path is as good as any.
@@ -58,9 +49,21 @@ impl Extractor {
     /// # Errors
     /// All that [`ExtractError`] names. When it returns, or is dropped, the child is dead or dying.
     pub async fn extract(&self, file: &Path, cancel: &CancellationToken) -> Result<Document, ExtractError> {
-        let input = tokio::fs::File::open(file).await.map_err(ExtractError::Io)?;
-        let input = input.into_std().await;
-        let mut running = self.start(input).await.map_err(ExtractError::Io)?;
+        self.measure(file, cancel).await?.0
+    }
+
+    /// As [`extract`](Self::extract), and what the child took for it, where it lived to tell.
+    ///
+    /// # Errors
+    /// Those of a child that did not.
+    pub async fn measure(
+        &self,
+        file: &Path,
+        cancel: &CancellationToken,
+    ) -> Result<(Result<Document, ExtractError>, Usage), ExtractError> {
+        let file = tokio::fs::File::open(file).await.map_err(ExtractError::Io)?;
+        let file = file.into_std().await;
+        let mut running = self.spawner.child_for(file).await.map_err(ExtractError::Io)?;
         let outcome = tokio::select! {
             biased;
             () = cancel.cancelled() => Err(ExtractError::Cancelled),
@@ -80,23 +83,8 @@ impl Extractor {
         }
     }
 
-    async fn start(&self, input: std::fs::File) -> io::Result<Running> {
-        let settings =
-            serde_json::to_string(&ChildSettings { limits: self.limits.clone(), parent: std::process::id() })?;
-        let mut command = std::process::Command::new(&self.limits.program);
-        command
-            .arg0("millrace-extract")
-            .args([CHILD_COMMAND, &settings])
-            .env_clear()
-            .process_group(0)
-            .stdin(input)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        self.spawner.spawn(command).await
-    }
-
     /// What the end of the child means.
-    async fn judge(&self, exit: Exit) -> Result<Document, ExtractError> {
+    async fn judge(&self, exit: Exit) -> Result<(Result<Document, ExtractError>, Usage), ExtractError> {
         if !exit.status.success() {
             return Err(self.judge_death(exit.status, &exit.stderr));
         }
@@ -105,8 +93,7 @@ impl Extractor {
             .await
             .map_err(|error| ExtractError::Io(io::Error::other(error)))?;
         match reply {
-            Ok(Ok(document)) => Ok(document),
-            Ok(Err(failure)) => Err(self.told(failure)),
+            Ok((result, usage)) => Ok((result.map_err(|failure| self.told(failure)), usage)),
             Err(error) => Err(ExtractError::Crashed { reason: error.to_string() }),
         }
     }
@@ -156,13 +143,6 @@ impl Extractor {
     }
 }
 
-/// A child and the directory it was started in, which goes when it does.
-#[derive(Debug)]
-struct Running {
-    child: Child,
-    _directory: TempDir,
-}
-
 /// How a child ended, and what it said until then.
 struct Exit {
     status: ExitStatus,
@@ -209,45 +189,4 @@ async fn read_head(pipe: Option<impl AsyncRead + Unpin>) -> Result<Vec<u8>, Extr
         tokio::io::copy(&mut pipe, &mut tokio::io::sink()).await.map_err(ExtractError::Io)?;
     }
     Ok(kept)
-}
-
-/// The thread that forks. It ends when the last [`Extractor`] is gone, and no extraction outlives its extractor.
-#[derive(Debug)]
-struct Spawner {
-    requests: mpsc::Sender<Request>,
-}
-
-struct Request {
-    command: std::process::Command,
-    runtime: Handle,
-    reply: oneshot::Sender<io::Result<Running>>,
-}
-
-impl Spawner {
-    fn start() -> io::Result<Self> {
-        let (requests, queue) = mpsc::channel::<Request>();
-        std::thread::Builder::new().name("extract-spawner".to_owned()).spawn(move || {
-            for request in queue {
-                let _entered = request.runtime.enter();
-                // Whoever asked may be gone: then the child is dropped here, which kills it.
-                let _ = request.reply.send(spawn_in_private_directory(request.command));
-            }
-        })?;
-        Ok(Self { requests })
-    }
-
-    async fn spawn(&self, command: std::process::Command) -> io::Result<Running> {
-        let (reply, answer) = oneshot::channel();
-        let request = Request { command, runtime: Handle::current(), reply };
-        let gone = || io::Error::other("the thread that starts extraction children is gone");
-        self.requests.send(request).map_err(|_| gone())?;
-        answer.await.map_err(|_| gone())?
-    }
-}
-
-fn spawn_in_private_directory(mut command: std::process::Command) -> io::Result<Running> {
-    let directory = TempDir::with_prefix("millrace-extract-")?;
-    command.current_dir(directory.path());
-    let child = Command::from(command).kill_on_drop(true).spawn()?;
-    Ok(Running { child, _directory: directory })
 }

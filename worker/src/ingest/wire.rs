@@ -1,7 +1,7 @@
 //! What passes between the worker and an extraction child.
 //!
-//! To the child: one argument, [`ChildSettings`] as JSON; the file is its standard input. From the child, on standard
-//! output: the length of the header (`u32`, little endian), the header as JSON, and the text as UTF-8 up to the end. The
+//! To the child: one argument, [`ChildSettings`] as JSON, and the open file through the socket that is its standard input. From the child, on
+//! standard output: the length of the header (`u32`, little endian), the header as JSON, and the text as UTF-8 up to the end. The
 //! text travels bare because JSON would escape and copy it. The parent believes none of it: sizes are bounded before
 //! they are read, and every offset is checked against the text before it becomes a [`Document`].
 
@@ -21,6 +21,21 @@ pub(super) struct ChildSettings {
     pub limits: IngestLimits,
     /// The process that must be the child's parent: if it is not, the parent died before the child could ask for a signal.
     pub parent: u32,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Header {
+    pub reply: Reply,
+    pub usage: Usage,
+}
+
+/// What a child took to read its file.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Processor time of its whole life, start included, in µs.
+    pub cpu_micros: u64,
+    /// The most memory it held at once, in KiB.
+    pub peak_memory_kib: u64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -89,8 +104,8 @@ pub(super) fn reply_limit(limits: &IngestLimits) -> u64 {
     (limits.max_text_chars as u64) * 4 + (HEADER_LIMIT as u64) + 4
 }
 
-pub(super) fn write_reply(out: &mut dyn Write, reply: &Reply, text: &str) -> io::Result<()> {
-    let header = serde_json::to_vec(reply)?;
+pub(super) fn write_reply(out: &mut dyn Write, header: &Header, text: &str) -> io::Result<()> {
+    let header = serde_json::to_vec(header)?;
     let length = u32::try_from(header.len()).map_err(|_| io::Error::other("the header is too long"))?;
     out.write_all(&length.to_le_bytes())?;
     out.write_all(&header)?;
@@ -111,19 +126,20 @@ pub(super) enum ReplyError {
     Offsets,
 }
 
-pub(super) fn read_reply(mut bytes: Vec<u8>) -> Result<Result<Document, Failure>, ReplyError> {
+pub(super) fn read_reply(mut bytes: Vec<u8>) -> Result<(Result<Document, Failure>, Usage), ReplyError> {
     let prefix = bytes.first_chunk::<4>().ok_or(ReplyError::Short)?;
     let text_at = 4 + u32::from_le_bytes(*prefix) as usize;
     let header = bytes.get(4..text_at).ok_or(ReplyError::Short)?;
-    let reply = serde_json::from_slice(header).map_err(ReplyError::Header)?;
-    match reply {
-        Reply::Failed(failure) => Ok(Err(failure)),
+    let Header { reply, usage } = serde_json::from_slice(header).map_err(ReplyError::Header)?;
+    let result = match reply {
+        Reply::Failed(failure) => Err(failure),
         Reply::Document(outline) => {
             bytes.drain(..text_at);
             let text = String::from_utf8(bytes).map_err(|_| ReplyError::Text)?;
-            assemble(outline, text).map(Ok)
+            Ok(assemble(outline, text)?)
         }
-    }
+    };
+    Ok((result, usage))
 }
 
 /// Joins outline and text, cutting every chunk out of the text by its offsets.
@@ -208,13 +224,17 @@ mod tests {
         }
     }
 
+    fn sent(reply: Reply, text: &str) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        write_reply(&mut bytes, &Header { reply, usage: Usage::default() }, text).unwrap();
+        bytes
+    }
+
     #[test]
     fn a_document_survives_the_wire() {
         let text = "水車の日誌\n\nzweite Seite";
         let reply = Reply::Document(outline(&[(0, 5), (7, 19)], &[(1, 0, 5), (2, 7, 19)]));
-        let mut bytes = Vec::new();
-        write_reply(&mut bytes, &reply, text).unwrap();
-        let document = read_reply(bytes).unwrap().unwrap();
+        let document = read_reply(sent(reply, text)).unwrap().0.unwrap();
         assert_eq!(document.text, text);
         let pieces: Vec<_> = document.chunks.iter().map(|chunk| chunk.text.as_str()).collect();
         assert_eq!(pieces, ["水車の日誌", "zweite Seite"]);
@@ -236,8 +256,7 @@ mod tests {
 
     #[test]
     fn a_cut_off_reply_is_an_error() {
-        let mut bytes = Vec::new();
-        write_reply(&mut bytes, &Reply::Failed(Failure::Encrypted), "").unwrap();
+        let mut bytes = sent(Reply::Failed(Failure::Encrypted), "");
         bytes.pop();
         assert!(matches!(read_reply(bytes), Err(ReplyError::Short)));
         assert!(matches!(read_reply(Vec::new()), Err(ReplyError::Short)));

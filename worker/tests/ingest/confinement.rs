@@ -89,8 +89,8 @@ fn limit(child: &Observed, name: &str) -> u64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_child_is_confined_and_ends_when_cancelled_or_dropped() {
     let file = endless_file();
-    let marked = IngestLimits { chunk_chars: MARKED_CHUNKS, ..limits() };
-    let extractor = Extractor::new(marked).unwrap();
+    let marked = IngestLimits { chunk_chars: MARKED_CHUNKS, warm_children: 0, ..limits() };
+    let extractor = Extractor::new(marked.clone()).unwrap();
     let cancel = CancellationToken::new();
     let task = tokio::spawn({
         let (extractor, cancel, path) = (extractor.clone(), cancel.clone(), file.path().to_owned());
@@ -119,6 +119,41 @@ async fn a_child_is_confined_and_ends_when_cancelled_or_dropped() {
     dropped.abort();
     assert!(dropped.await.unwrap_err().is_cancelled());
     assert!(child.ends_within(Duration::from_secs(10)), "the child outlived the dropped future");
+
+    waiting_children_serve_die_and_end(IngestLimits { warm_children: 1, ..marked }, &file).await;
+}
+
+async fn waiting_children_serve_die_and_end(limits: IngestLimits, endless: &NamedTempFile) {
+    let small = NamedTempFile::new().unwrap();
+    std::fs::write(small.path(), "a few words").unwrap();
+    let extractor = Extractor::new(limits).unwrap();
+    let cancel = CancellationToken::new();
+    let read = async || extractor.extract(small.path(), &cancel).await.unwrap().words;
+    assert_eq!(read().await, 3);
+
+    let waiting = confined_child_of(std::process::id()).await;
+    assert_eq!(waiting.read("environ"), "");
+    kill_process(waiting.pid, Signal::KILL).unwrap();
+    assert!(waiting.ends_within(Duration::from_secs(10)));
+    assert_eq!(read().await, 3, "a child that died while it waited is nobody's failure");
+
+    let waiting = confined_child_of(std::process::id()).await;
+    let task = tokio::spawn({
+        let (extractor, cancel, path) = (extractor.clone(), cancel.clone(), endless.path().to_owned());
+        async move { extractor.extract(&path, &cancel).await }
+    });
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !waiting.read("status").contains("\nSeccomp:\t2\n") {
+        assert!(Instant::now() < deadline, "the file went to another child than the one that waited");
+        tokio::task::yield_now().await;
+    }
+    cancel.cancel();
+    assert!(matches!(task.await.unwrap(), Err(ExtractError::Cancelled)));
+    assert!(waiting.ends_within(Duration::ZERO));
+
+    let waiting = confined_child_of(std::process::id()).await;
+    drop(extractor);
+    assert!(waiting.ends_within(Duration::from_secs(10)), "a child waits for an extractor that is gone");
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ mod confinement;
 mod documents;
 mod hostile;
 mod make;
+mod packages;
 
 use std::path::{Path, PathBuf};
 

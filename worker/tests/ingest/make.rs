@@ -14,7 +14,8 @@ const DOCUMENT: &str = r#"<w:document xmlns:w="http://schemas.openxmlformats.org
 /// A DOCX whose main part is written by the caller.
 pub fn docx_of(write_part: impl FnOnce(&mut dyn Write)) -> Vec<u8> {
     let mut zip = ZipWriter::new(std::io::Cursor::new(Vec::new()));
-    let options = SimpleFileOptions::default().compression_method(CompressionMethod::Deflated);
+    let options =
+        SimpleFileOptions::default().compression_method(CompressionMethod::Deflated).compression_level(Some(9));
     for (name, content) in [("[Content_Types].xml", CONTENT_TYPES), ("_rels/.rels", RELATIONS)] {
         zip.start_file(name, options).unwrap();
         zip.write_all(content.as_bytes()).unwrap();
@@ -93,4 +94,44 @@ pub fn endless_pdf() -> Vec<u8> {
         objects.push(stream(&dictionary, "/F Do ".repeat(20).as_bytes()));
     }
     pdf(&objects)
+}
+
+/// A ZIP of these parts, the first of them stored: that is where OpenDocument and EPUB tell their type.
+pub fn package(parts: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut zip = ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    for (index, (name, content)) in parts.iter().enumerate() {
+        let method = if index == 0 { CompressionMethod::Stored } else { CompressionMethod::Deflated };
+        zip.start_file(*name, SimpleFileOptions::default().compression_method(method)).unwrap();
+        zip.write_all(content).unwrap();
+    }
+    zip.finish().unwrap().into_inner()
+}
+
+/// An ODS whose content is written by the caller.
+pub fn ods(content: &str) -> Vec<u8> {
+    let content = format!(
+        "<office:document-content><office:body><office:spreadsheet>{content}</office:spreadsheet></office:body></office:document-content>"
+    );
+    package(&[("mimetype", b"application/vnd.oasis.opendocument.spreadsheet"), ("content.xml", content.as_bytes())])
+}
+
+/// An XLSX with this one sheet.
+pub fn xlsx(sheet: &str, shared_strings: &str) -> Vec<u8> {
+    const TYPE: &str = "http://schemas.openxmlformats.org/officeDocument/2006/relationships";
+    let root = format!(
+        r#"<Relationships><Relationship Id="r1" Type="{TYPE}/officeDocument" Target="xl/workbook.xml"/></Relationships>"#
+    );
+    let book =
+        format!(r#"<workbook xmlns:r="{TYPE}"><sheets><sheet name="One" sheetId="1" r:id="r1"/></sheets></workbook>"#);
+    let relations = format!(
+        r#"<Relationships><Relationship Id="r1" Type="{TYPE}/worksheet" Target="worksheets/sheet1.xml"/><Relationship Id="r2" Type="{TYPE}/sharedStrings" Target="sharedStrings.xml"/></Relationships>"#
+    );
+    package(&[
+        ("[Content_Types].xml", b"<Types/>"),
+        ("_rels/.rels", root.as_bytes()),
+        ("xl/workbook.xml", book.as_bytes()),
+        ("xl/_rels/workbook.xml.rels", relations.as_bytes()),
+        ("xl/sharedStrings.xml", shared_strings.as_bytes()),
+        ("xl/worksheets/sheet1.xml", format!("<worksheet><sheetData>{sheet}</sheetData></worksheet>").as_bytes()),
+    ])
 }

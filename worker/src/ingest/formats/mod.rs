@@ -2,11 +2,18 @@
 //!
 //! To add one: a variant of [`MediaType`], a file here with an [`Extract`] function, a line in [`EXTRACTORS`].
 
+mod csv;
 mod docx;
+mod epub;
 mod html;
 mod input;
 mod markdown;
+mod odf;
+mod package;
 mod pdf;
+mod pptx;
+mod rtf;
+mod sheet;
 mod text;
 
 use std::io;
@@ -15,6 +22,7 @@ use millrace_shared::media::{self, MediaType};
 
 pub(super) use input::Input;
 
+use self::package::Package;
 use super::limits::IngestLimits;
 use super::sink::TextSink;
 use super::wire::Failure;
@@ -22,11 +30,20 @@ use super::wire::Failure;
 /// Reads a file's text into the sink, page by page.
 type Extract = fn(&Input, &IngestLimits, &mut TextSink) -> Result<(), Failure>;
 
-const EXTRACTORS: [(MediaType, Extract); 5] = [
+const EXTRACTORS: [(MediaType, Extract); 14] = [
     (MediaType::Pdf, pdf::extract),
     (MediaType::Docx, docx::extract),
+    (MediaType::Pptx, pptx::extract),
+    (MediaType::Xlsx, sheet::extract_xlsx),
+    (MediaType::Xls, sheet::extract_xls),
+    (MediaType::Odt, odf::extract_text),
+    (MediaType::Ods, odf::extract_pages),
+    (MediaType::Odp, odf::extract_pages),
+    (MediaType::Epub, epub::extract),
+    (MediaType::Rtf, rtf::extract),
     (MediaType::Html, html::extract),
     (MediaType::Markdown, markdown::extract),
+    (MediaType::Csv, csv::extract),
     (MediaType::PlainText, text::extract),
 ];
 
@@ -46,11 +63,20 @@ fn identify(input: &Input) -> io::Result<Result<MediaType, Failure>> {
     let head = input.read_head(media::HEAD_BYTES)?;
     let media_type = media::detect(&head);
     Ok(match media_type.as_str() {
-        "application/zip" if docx::is_docx(input) => Ok(MediaType::Docx),
+        "application/zip" => Ok(office_type(input).unwrap_or(media_type)),
         // An Office file with a password is an OLE container around the encrypted ZIP (MS-OFFCRYPTO 2.3).
         "application/x-ole-storage" if input.contains(&utf16le("EncryptedPackage"))? => Err(Failure::Encrypted),
         _ => Ok(media_type),
     })
+}
+
+/// What a ZIP is whose head did not tell, by the folder of its main part.
+fn office_type(input: &Input) -> Option<MediaType> {
+    let mut package = Package::open(input, 16 << 20).ok()?;
+    let usual = ["word/document.xml", "ppt/presentation.xml", "xl/workbook.xml"];
+    let main = usual.into_iter().find_map(|usual| package.main_part(usual).ok())?;
+    let types = [("word/", MediaType::Docx), ("ppt/", MediaType::Pptx), ("xl/", MediaType::Xlsx)];
+    types.into_iter().find(|(folder, _)| main.starts_with(folder)).map(|(_, media_type)| media_type)
 }
 
 fn utf16le(text: &str) -> Vec<u8> {

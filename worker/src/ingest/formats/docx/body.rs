@@ -8,9 +8,9 @@ use std::collections::HashMap;
 
 use quick_xml::events::{BytesStart, Event};
 
+use super::super::package::{XmlPart, attribute, push_characters};
 use super::flow::{Flows, Target};
 use super::numbering::{Numbering, level_of};
-use super::package::{XmlPart, attribute};
 use crate::ingest::sink::TextSink;
 use crate::ingest::wire::Failure;
 
@@ -40,32 +40,6 @@ pub(super) fn read_notes(part: XmlPart<'_>) -> Result<Vec<(String, Vec<String>)>
     let mut walker = Walker::new(Target::Lines(Vec::new()), None);
     walker.walk(part)?;
     Ok(walker.flows.finished_notes)
-}
-
-/// Adds what an event holds of text: characters, character references and the five predefined entities.
-pub(super) fn push_characters(event: &Event<'_>, text: &mut String) {
-    match event {
-        Event::Text(piece) => push_run(&String::from_utf8_lossy(piece), text),
-        Event::CData(piece) => push_run(&String::from_utf8_lossy(piece), text),
-        Event::GeneralRef(reference) => match reference.resolve_char_ref() {
-            Ok(Some(c)) => text.push(c),
-            _ => match &**reference {
-                b"amp" => text.push('&'),
-                b"lt" => text.push('<'),
-                b"gt" => text.push('>'),
-                b"quot" => text.push('"'),
-                b"apos" => text.push('\''),
-                // An entity of a document type, which is not read.
-                _ => {}
-            },
-        },
-        _ => {}
-    }
-}
-
-/// Line ends within a run are blanks; the breaks are elements.
-fn push_run(run: &str, text: &mut String) {
-    text.extend(run.chars().map(|c| if matches!(c, '\n' | '\r' | '\t') { ' ' } else { c }));
 }
 
 struct Walker<'a, 'n> {

@@ -7,34 +7,23 @@
 mod body;
 mod flow;
 mod numbering;
-mod package;
 
 use std::collections::HashSet;
 
-use quick_xml::events::Event;
-
 use self::body::{Notes, read_aside, read_body, read_notes};
 use self::numbering::Numbering;
-use self::package::{Package, Relation};
 use super::Input;
+use super::package::{Package, Relation};
 use crate::ingest::document::WarningCode;
 use crate::ingest::limits::IngestLimits;
 use crate::ingest::sink::TextSink;
 use crate::ingest::wire::Failure;
 
-/// Whether a ZIP whose head did not tell is a DOCX: its main part is a word processing document.
-pub(super) fn is_docx(input: &Input) -> bool {
-    let Ok(mut package) = Package::open(input, 16 << 20) else {
-        return false;
-    };
-    main_part(&mut package).is_ok_and(|name| name.starts_with("word/"))
-}
-
 pub(super) fn extract(input: &Input, limits: &IngestLimits, sink: &mut TextSink) -> Result<(), Failure> {
     let mut package = Package::open(input, limits.max_expanded_bytes)?;
-    let main = main_part(&mut package)?;
+    let main = package.main_part("word/document.xml")?;
     let relations = package.relations(&main)?;
-    if let Ok(Some(title)) = core_title(&mut package) {
+    if let Some(title) = package.core_title() {
         sink.set_title(&title);
     }
     let mut numbering = read_numbering(&mut package, &relations, sink);
@@ -44,34 +33,6 @@ pub(super) fn extract(input: &Input, limits: &IngestLimits, sink: &mut TextSink)
     let notes = read_body(part, &mut numbering, sink)?;
     write_notes(&mut package, &relations, &notes, sink)?;
     write_asides(&mut package, &relations, "footer", sink)
-}
-
-fn main_part(package: &mut Package<'_>) -> Result<String, Failure> {
-    let relations = package.relations("")?;
-    let main = relations.into_iter().find(|relation| relation.kind == "officeDocument");
-    let name = main.map_or_else(|| "word/document.xml".to_owned(), |relation| relation.target);
-    if package.has(&name) { Ok(name) } else { Err(Failure::malformed("its main part is missing")) }
-}
-
-/// `dc:title` of the core properties (ECMA-376 part 2, 8.3).
-fn core_title(package: &mut Package<'_>) -> Result<Option<String>, Failure> {
-    let relations = package.relations("")?;
-    let core = relations.into_iter().find(|relation| relation.kind == "core-properties");
-    let name = core.map_or_else(|| "docProps/core.xml".to_owned(), |relation| relation.target);
-    let Some(mut xml) = package.part(&name)? else {
-        return Ok(None);
-    };
-    let mut title = String::new();
-    let mut inside = false;
-    while let Some(event) = xml.next()? {
-        match event {
-            Event::Start(tag) if tag.local_name().as_ref() == b"title" => inside = true,
-            Event::End(tag) if tag.local_name().as_ref() == b"title" => break,
-            event if inside => body::push_characters(&event, &mut title),
-            _ => {}
-        }
-    }
-    Ok(Some(title))
 }
 
 /// List marks are a nicety: where their parts are broken, the text comes without them.

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use quick_xml::events::{BytesStart, Event};
 
-use super::package::{XmlPart, attribute};
+use super::super::package::{XmlPart, attribute};
 use crate::ingest::wire::Failure;
 
 /// Levels are 0 to 8 (17.9.3).

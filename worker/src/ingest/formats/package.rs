@@ -1,4 +1,5 @@
-//! The ZIP package of a DOCX: parts by name, relations by type, and a cap on what everything expands to.
+//! ZIP packages of parts (Office Open XML, OpenDocument, EPUB): parts by name, relations by type, text out of XML, and a cap on what everything
+//! expands to.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -31,6 +32,8 @@ pub(super) struct Package<'a> {
 /// A relation of a part to another one.
 #[derive(Debug)]
 pub(super) struct Relation {
+    /// How the part itself refers to it.
+    pub id: String,
     /// The last segment of its type's URI, such as `header`.
     pub kind: String,
     /// The name of the part it leads to.
@@ -50,22 +53,54 @@ impl<'a> Package<'a> {
         self.names.contains_key(&normalise(name))
     }
 
-    /// Opens a part as XML; `None` where there is no such part.
-    pub fn part(&mut self, name: &str) -> Result<Option<XmlPart<'_>>, Failure> {
+    fn open_part<'s>(
+        &'s mut self,
+        name: &str,
+        event_bytes: Rc<Cell<u64>>,
+    ) -> Result<Option<impl Read + use<'s, 'a>>, Failure> {
         let Some(&index) = self.names.get(&normalise(name)) else {
             return Ok(None);
         };
         let file = self.archive.by_index(index).map_err(zip_failure)?;
-        let event_bytes = Rc::new(Cell::new(0));
-        let capped = Capped {
+        Ok(Some(Capped {
             packed: file.compressed_size().max(1),
             expanded: 0,
             remaining: Rc::clone(&self.remaining),
-            event_bytes: Rc::clone(&event_bytes),
+            event_bytes,
             inner: file,
-        };
-        let reader = quick_xml::Reader::from_reader(BufReader::with_capacity(32 << 10, capped).into_dyn());
+        }))
+    }
+
+    /// Opens a part as XML; `None` where there is no such part.
+    pub fn part(&mut self, name: &str) -> Result<Option<XmlPart<'_>>, Failure> {
+        let event_bytes = Rc::new(Cell::new(0));
+        let Some(part) = self.open_part(name, Rc::clone(&event_bytes))? else { return Ok(None) };
+        let reader = quick_xml::Reader::from_reader(BufReader::with_capacity(32 << 10, part).into_dyn());
         Ok(Some(XmlPart { reader, buffer: Vec::new(), open: 0, event_bytes }))
+    }
+
+    /// The whole of a part, of 16 MiB at most; `None` where there is no such part.
+    pub fn bytes(&mut self, name: &str) -> Result<Option<Vec<u8>>, Failure> {
+        let Some(mut part) = self.open_part(name, Rc::default())? else { return Ok(None) };
+        let mut bytes = Vec::new();
+        part.read_to_end(&mut bytes).map_err(|error| io_failure(&error))?;
+        Ok(Some(bytes))
+    }
+
+    /// The part that the package's relations name as the main one, or `usual`, which must be there then.
+    pub fn main_part(&mut self, usual: &str) -> Result<String, Failure> {
+        let relations = self.relations("")?;
+        let main = relations.into_iter().find(|relation| relation.kind == "officeDocument");
+        let name = main.map_or_else(|| usual.to_owned(), |relation| relation.target);
+        if self.has(&name) { Ok(name) } else { Err(Failure::malformed("its main part is missing")) }
+    }
+
+    /// `dc:title` of the core properties (ECMA-376 part 2, 8.3); `None` also where these are broken.
+    pub fn core_title(&mut self) -> Option<String> {
+        let relations = self.relations("").ok()?;
+        let core = relations.into_iter().find(|relation| relation.kind == "core-properties");
+        let name = core.map_or_else(|| "docProps/core.xml".to_owned(), |relation| relation.target);
+        self.part(&name).ok()??.element_text(b"title").ok()?
     }
 
     /// The relations of a part (`""` for the package itself), those that lead outside left out.
@@ -87,6 +122,7 @@ impl<'a> Package<'a> {
             }
             if let (Some(kind), Some(target)) = (attribute(&tag, b"Type"), attribute(&tag, b"Target")) {
                 relations.push(Relation {
+                    id: attribute(&tag, b"Id").unwrap_or_default(),
                     kind: kind.rsplit('/').next().unwrap_or_default().to_owned(),
                     target: join(folder, &target),
                 });
@@ -122,6 +158,46 @@ impl XmlPart<'_> {
         }
         Ok(Some(event))
     }
+
+    /// The text of the first element of this local name.
+    pub fn element_text(mut self, name: &[u8]) -> Result<Option<String>, Failure> {
+        let mut text = None;
+        while let Some(event) = self.next()? {
+            match (event, &mut text) {
+                (Event::Start(tag), None) if tag.local_name().as_ref() == name => text = Some(String::new()),
+                (Event::End(tag), Some(_)) if tag.local_name().as_ref() == name => break,
+                (event, Some(text)) => push_characters(&event, text),
+                _ => {}
+            }
+        }
+        Ok(text)
+    }
+}
+
+/// Adds what an event holds of text: characters, character references and the five predefined entities.
+pub(super) fn push_characters(event: &Event<'_>, text: &mut String) {
+    match event {
+        Event::Text(piece) => push_run(&String::from_utf8_lossy(piece), text),
+        Event::CData(piece) => push_run(&String::from_utf8_lossy(piece), text),
+        Event::GeneralRef(reference) => match reference.resolve_char_ref() {
+            Ok(Some(c)) => text.push(c),
+            _ => match &**reference {
+                b"amp" => text.push('&'),
+                b"lt" => text.push('<'),
+                b"gt" => text.push('>'),
+                b"quot" => text.push('"'),
+                b"apos" => text.push('\''),
+                // An entity of a document type, which is not read.
+                _ => {}
+            },
+        },
+        _ => {}
+    }
+}
+
+/// Line ends within a run are blanks; the breaks are elements.
+fn push_run(run: &str, text: &mut String) {
+    text.extend(run.chars().map(|c| if matches!(c, '\n' | '\r' | '\t') { ' ' } else { c }));
 }
 
 /// The value of an attribute by its local name, entities resolved.
@@ -176,8 +252,12 @@ fn xml_failure(error: &quick_xml::Error) -> Failure {
     let quick_xml::Error::Io(io) = error else {
         return Failure::malformed("one of its XML parts is not well-formed");
     };
-    let own = io.get_ref().and_then(|inner| inner.downcast_ref::<Failure>());
-    own.cloned().unwrap_or_else(|| match io.kind() {
+    io_failure(io)
+}
+
+fn io_failure(error: &io::Error) -> Failure {
+    let own = error.get_ref().and_then(|inner| inner.downcast_ref::<Failure>());
+    own.cloned().unwrap_or_else(|| match error.kind() {
         io::ErrorKind::OutOfMemory => Failure::OutOfMemory,
         _ => Failure::malformed("one of its packed parts is damaged"),
     })
@@ -196,7 +276,7 @@ fn normalise(name: &str) -> String {
 }
 
 /// Resolves a target against the folder of the part that names it.
-fn join(folder: &str, target: &str) -> String {
+pub(super) fn join(folder: &str, target: &str) -> String {
     let mut segments: Vec<&str> = if target.starts_with('/') { Vec::new() } else { folder.split('/').collect() };
     for segment in target.split('/') {
         match segment {

@@ -1,0 +1,392 @@
+//! OpenDocument (ISO/IEC 26300): texts, spreadsheets and presentations, streamed from `content.xml`.
+//!
+//! A sheet or a slide is a page, and so is what the producer rendered as one of a text. What was deleted by a tracked change is left out. A
+//! note stands where its document ends, with the number that refers to it.
+
+use std::collections::{HashMap, HashSet};
+
+use quick_xml::events::{BytesStart, Event};
+
+use super::Input;
+use super::package::{Package, XmlPart, attribute, push_characters};
+use crate::ingest::limits::IngestLimits;
+use crate::ingest::sink::TextSink;
+use crate::ingest::wire::Failure;
+
+/// More empty cells in a row than this are told as so many.
+const MAX_GAP: usize = 50;
+/// How often a cell or a row with text is repeated at most: repetition is meant for what is empty.
+const MAX_REPEATED: usize = 1_000;
+/// Lists within lists; deeper ones are not indented further.
+const MAX_LISTS: usize = 32;
+
+/// A text, with the headers and footers of its pages.
+pub(super) fn extract_text(input: &Input, limits: &IngestLimits, sink: &mut TextSink) -> Result<(), Failure> {
+    extract(input, limits, sink, true)
+}
+
+/// A spreadsheet or a presentation: what stands at the edges of its pages is what the producer put there.
+pub(super) fn extract_pages(input: &Input, limits: &IngestLimits, sink: &mut TextSink) -> Result<(), Failure> {
+    extract(input, limits, sink, false)
+}
+
+fn extract(input: &Input, limits: &IngestLimits, sink: &mut TextSink, has_asides: bool) -> Result<(), Failure> {
+    let mut package = Package::open(input, limits.max_expanded_bytes)?;
+    if is_encrypted(&mut package)? {
+        return Err(Failure::Encrypted);
+    }
+    if let Some(title) = package.part("meta.xml").ok().flatten().and_then(|part| part.element_text(b"title").ok()?) {
+        sink.set_title(&title);
+    }
+    let mut walker = Walker::default();
+    if let Some(styles) = package.part("styles.xml")?.filter(|_| has_asides) {
+        // Headers stand before the text, footers behind it. Without styles there is the text all the same.
+        match walker.walk(styles, Place::Styles, sink) {
+            Err(Failure::Malformed { .. }) => {}
+            done => done?,
+        }
+    }
+    let footers = std::mem::take(&mut walker.footers);
+    let content = package.part("content.xml")?.ok_or_else(|| Failure::malformed("its main part is missing"))?;
+    walker.walk(content, Place::Content, sink)?;
+    walker.write_notes(sink)?;
+    for line in footers {
+        sink.paragraph_break();
+        sink.text(&line)?;
+    }
+    Ok(())
+}
+
+fn is_encrypted(package: &mut Package<'_>) -> Result<bool, Failure> {
+    let Some(mut manifest) = package.part("META-INF/manifest.xml")? else { return Ok(false) };
+    while let Some(event) = manifest.next()? {
+        if let Event::Start(tag) | Event::Empty(tag) = event
+            && tag.local_name().as_ref() == b"encryption-data"
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Content,
+    /// Only headers and footers of its pages are text.
+    Styles,
+}
+
+/// A list that is open: its style and how many items it has had.
+#[derive(Default)]
+struct List {
+    style: Option<String>,
+    items: u32,
+}
+
+/// A row that is open.
+#[derive(Default)]
+struct Row {
+    cells: Vec<String>,
+    /// How often the cell that is open is to stand there.
+    repeated: usize,
+    /// How often the row is to.
+    times: usize,
+}
+
+#[derive(Default)]
+struct Walker {
+    /// Open elements within one that is left out, that one included.
+    skipped: usize,
+    /// Paragraphs that are open: a note or a frame stands within one.
+    paragraphs: Vec<String>,
+    lists: Vec<List>,
+    /// The mark of the list item that is open, until its first paragraph takes it.
+    mark: Option<String>,
+    /// Styles of numbered lists by name and level, with what stands behind the number.
+    numbered: HashMap<(String, usize), String>,
+    list_style: String,
+    /// The style that is open, and those whose paragraphs begin a page.
+    style: String,
+    breaking: HashSet<String>,
+    rows: Vec<Row>,
+    is_spreadsheet: bool,
+    /// The name of the sheet that is open, until its first row is written.
+    sheet: Option<String>,
+    /// The notes, and the lines of the one that is open.
+    notes: Vec<Vec<String>>,
+    in_note: bool,
+    aside: Option<Aside>,
+    footers: Vec<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Aside {
+    Header,
+    Footer,
+}
+
+impl Walker {
+    fn walk(&mut self, mut part: XmlPart<'_>, place: Place, sink: &mut TextSink) -> Result<(), Failure> {
+        while let Some(event) = part.next()? {
+            match event {
+                Event::Start(_) if self.skipped > 0 => self.skipped += 1,
+                Event::End(_) if self.skipped > 0 => self.skipped -= 1,
+                _ if self.skipped > 0 => {}
+                Event::Start(tag) => self.start(&tag, place, sink)?,
+                Event::Empty(tag) => self.empty(&tag, sink)?,
+                Event::End(tag) => self.end(tag.local_name().as_ref(), place, sink)?,
+                event => {
+                    if let Some(paragraph) = self.paragraphs.last_mut() {
+                        let mut text = String::new();
+                        push_characters(&event, &mut text);
+                        push_collapsed(&text, paragraph);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, tag: &BytesStart<'_>, place: Place, sink: &mut TextSink) -> Result<(), Failure> {
+        match tag.local_name().as_ref() {
+            b"tracked-changes"
+            | b"annotation"
+            | b"forms"
+            | b"note-citation"
+            | b"desc"
+            | b"index-title-template"
+            | b"sequence-decls"
+            | b"ruby-text" => self.skipped = 1,
+            b"p" | b"h" if place == Place::Content || self.aside.is_some() => {
+                let style = attribute(tag, b"style-name").unwrap_or_default();
+                if self.paragraphs.is_empty() && self.breaking.contains(&style) && !sink.page_is_empty() {
+                    sink.page_break()?;
+                }
+                self.paragraphs.push(String::new());
+            }
+            b"style" => self.style = attribute(tag, b"name").unwrap_or_default(),
+            b"header" => self.aside = Some(Aside::Header),
+            b"footer" => self.aside = Some(Aside::Footer),
+            b"note" => {
+                self.notes.push(Vec::new());
+                let number = self.notes.len();
+                self.paragraphs.last_mut().into_iter().for_each(|text| text.push_str(&format!("[{number}]")));
+            }
+            b"note-body" => self.in_note = true,
+            b"list" if self.lists.len() < MAX_LISTS => {
+                let outer = self.lists.last().and_then(|list| list.style.clone());
+                self.lists.push(List { style: attribute(tag, b"style-name").or(outer), items: 0 });
+            }
+            b"list-item" => self.mark = self.next_mark(),
+            b"list-style" => self.list_style = attribute(tag, b"name").unwrap_or_default(),
+            b"list-level-style-number" => self.remember_numbered(tag),
+            b"spreadsheet" => self.is_spreadsheet = true,
+            b"table" if self.rows.is_empty() && self.paragraphs.is_empty() => {
+                sink.paragraph_break();
+                self.sheet = attribute(tag, b"name").filter(|_| self.is_spreadsheet);
+            }
+            b"table-row" => {
+                let times = count_of(tag, b"number-rows-repeated");
+                self.rows.push(Row { times, ..Row::default() });
+            }
+            b"table-cell" | b"covered-table-cell" => self.start_cell(tag),
+            _ => self.empty(tag, sink)?,
+        }
+        Ok(())
+    }
+
+    /// Elements that say something by themselves, whether they are written empty or not.
+    fn empty(&mut self, tag: &BytesStart<'_>, sink: &mut TextSink) -> Result<(), Failure> {
+        let name = tag.local_name();
+        match name.as_ref() {
+            b"table-cell" | b"covered-table-cell" => {
+                self.start_cell(tag);
+                self.end_cell();
+            }
+            b"soft-page-break" if self.rows.is_empty() && !self.in_note => {
+                if let Some(begun) = self.paragraphs.first_mut().map(std::mem::take) {
+                    sink.text(&begun)?;
+                }
+                if !sink.page_is_empty() {
+                    sink.page_break()?;
+                }
+            }
+            b"list-level-style-number" => self.remember_numbered(tag),
+            b"paragraph-properties" if attribute(tag, b"break-before").as_deref() == Some("page") => {
+                self.breaking.insert(self.style.clone());
+            }
+            b"p" | b"h" if self.paragraphs.is_empty() => sink.line_break(),
+            name => {
+                let Some(paragraph) = self.paragraphs.last_mut() else { return Ok(()) };
+                match name {
+                    b"s" => paragraph.extend(std::iter::repeat_n(' ', count_of(tag, b"c").min(MAX_REPEATED))),
+                    b"tab" => paragraph.push('\t'),
+                    b"line-break" => paragraph.push('\n'),
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, name: &[u8], place: Place, sink: &mut TextSink) -> Result<(), Failure> {
+        match name {
+            b"p" | b"h" => {
+                if let Some(text) = self.paragraphs.pop() {
+                    self.end_paragraph(text.trim_end(), name == b"h", sink)?;
+                }
+            }
+            b"header" | b"footer" => self.aside = None,
+            b"note-body" => self.in_note = false,
+            b"list" => {
+                self.lists.pop();
+                if self.lists.is_empty() && self.rows.is_empty() {
+                    sink.paragraph_break();
+                }
+            }
+            b"list-item" => self.mark = None,
+            b"table-cell" | b"covered-table-cell" => self.end_cell(),
+            b"table-row" => self.end_row(sink)?,
+            b"table" if self.rows.is_empty() && self.is_spreadsheet => sink.page_break()?,
+            b"table" if self.rows.is_empty() && place == Place::Content => sink.paragraph_break(),
+            // A slide, and what stands for one in a drawing.
+            b"page" if place == Place::Content => sink.page_break()?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn end_paragraph(&mut self, text: &str, is_heading: bool, sink: &mut TextSink) -> Result<(), Failure> {
+        if text.trim().is_empty() {
+            return Ok(());
+        }
+        if let Some(aside) = self.aside {
+            if aside == Aside::Footer {
+                if !self.footers.iter().any(|line| line == text) {
+                    self.footers.push(text.to_owned());
+                }
+                return Ok(());
+            }
+        } else if self.in_note {
+            self.notes.last_mut().into_iter().for_each(|note| note.push(text.trim().to_owned()));
+            return Ok(());
+        } else if let Some(cell) = self.rows.last_mut().and_then(|row| row.cells.last_mut()) {
+            if !cell.is_empty() {
+                cell.push(' ');
+            }
+            // A row is a line, so a cell cannot have several.
+            cell.extend(text.trim().chars().map(|c| if matches!(c, '\n' | '\t') { ' ' } else { c }));
+            return Ok(());
+        }
+        let is_item = !self.lists.is_empty();
+        if !is_item {
+            sink.paragraph_break();
+        }
+        if let Some(mark) = self.mark.take().filter(|_| !is_heading) {
+            sink.text(&mark)?;
+        }
+        sink.text(text)?;
+        if is_item {
+            sink.line_break();
+        } else {
+            sink.paragraph_break();
+        }
+        Ok(())
+    }
+
+    fn remember_numbered(&mut self, tag: &BytesStart<'_>) {
+        // A number without a format is not shown.
+        if attribute(tag, b"num-format").is_none_or(|format| format.is_empty()) {
+            return;
+        }
+        let level = count_of(tag, b"level");
+        let suffix = attribute(tag, b"num-suffix").unwrap_or_default();
+        self.numbered.insert((self.list_style.clone(), level), suffix);
+    }
+
+    fn next_mark(&mut self) -> Option<String> {
+        let level = self.lists.len();
+        let list = self.lists.last_mut()?;
+        list.items += 1;
+        let style = list.style.clone().unwrap_or_default();
+        let indent = "  ".repeat(level - 1);
+        Some(match self.numbered.get(&(style, level)) {
+            Some(suffix) => format!("{indent}{}{suffix} ", list.items),
+            None => format!("{indent}- "),
+        })
+    }
+
+    fn start_cell(&mut self, tag: &BytesStart<'_>) {
+        if let Some(row) = self.rows.last_mut() {
+            row.repeated = count_of(tag, b"number-columns-repeated");
+            row.cells.push(String::new());
+        }
+    }
+
+    fn end_cell(&mut self) {
+        let Some(row) = self.rows.last_mut() else { return };
+        let most = if row.cells.last().is_some_and(String::is_empty) { MAX_GAP } else { MAX_REPEATED };
+        if let Some(cell) = row.cells.last().cloned() {
+            row.cells.extend(std::iter::repeat_n(cell, row.repeated.min(most).saturating_sub(1)));
+        }
+        row.repeated = 1;
+    }
+
+    fn end_row(&mut self, sink: &mut TextSink) -> Result<(), Failure> {
+        let Some(mut row) = self.rows.pop() else { return Ok(()) };
+        while row.cells.last().is_some_and(String::is_empty) {
+            row.cells.pop();
+        }
+        if row.cells.is_empty() {
+            return Ok(());
+        }
+        let line = row.cells.join("\t");
+        // A table within a cell is a part of that cell.
+        if let Some(cell) = self.rows.last_mut().and_then(|outer| outer.cells.last_mut()) {
+            if !cell.is_empty() {
+                cell.push(' ');
+            }
+            cell.push_str(&line.replace('\t', " "));
+            return Ok(());
+        }
+        // A sheet without a row that has text leaves nothing, not even its name.
+        if let Some(name) = self.sheet.take() {
+            sink.text(&name)?;
+            sink.paragraph_break();
+        }
+        for _ in 0..row.times.min(MAX_REPEATED) {
+            sink.text(&line)?;
+            sink.line_break();
+        }
+        Ok(())
+    }
+
+    fn write_notes(&mut self, sink: &mut TextSink) -> Result<(), Failure> {
+        for (note, number) in std::mem::take(&mut self.notes).into_iter().zip(1..) {
+            sink.paragraph_break();
+            sink.text(&format!("[{number}] "))?;
+            for line in note {
+                sink.text(&line)?;
+                sink.line_break();
+            }
+        }
+        sink.paragraph_break();
+        Ok(())
+    }
+}
+
+/// A count that is 1 where it is not told.
+fn count_of(tag: &BytesStart<'_>, name: &[u8]) -> usize {
+    attribute(tag, name).and_then(|text| text.parse().ok()).unwrap_or(1)
+}
+
+/// White space counts once, and not at all at a paragraph's beginning (part 3, 6.1.2).
+fn push_collapsed(text: &str, paragraph: &mut String) {
+    for c in text.chars() {
+        if !c.is_ascii_whitespace() {
+            paragraph.push(c);
+        } else if paragraph.chars().next_back().is_some_and(|last| !last.is_whitespace()) {
+            paragraph.push(' ');
+        }
+    }
+}
