@@ -1,4 +1,4 @@
-//! The benchmarks: `cargo xtask bench queue|durable|http|latency|fairness|memory|scale|peers|all`.
+//! The benchmarks: `cargo xtask bench queue|durable|http|latency|fairness|memory|scale|peers|all`, and `extract DIR`.
 //!
 //! Each measures what a user would see: private servers on loopback, run as `cargo xtask demo` runs them (Postgres with fsync on), the real
 //! API and the real engine in processes of their own. They print figures and assert nothing about speed: an exit code other than 0 means
@@ -9,6 +9,7 @@
 mod benches;
 mod clock;
 mod cpu;
+mod extract;
 mod http;
 mod machine;
 mod process;
@@ -92,13 +93,16 @@ impl Options {
 }
 
 fn main() -> ExitCode {
-    let is_worker =
-        std::env::args().nth(1).is_some_and(|word| [worker::QUEUE_ALONE, worker::WHOLE].contains(&word.as_str()));
+    let first = std::env::args().nth(1).unwrap_or_default();
+    let is_worker = [worker::QUEUE_ALONE, worker::WHOLE].contains(&first.as_str());
     // A worker has the runtime that `millrace-worker` gives it.
     let mut runtime =
         if is_worker { runtime::Builder::new_current_thread() } else { runtime::Builder::new_multi_thread() };
     let done = runtime.enable_all().build().context("the runtime cannot start").and_then(|runtime| {
         runtime.block_on(async {
+            if first == extract::NAME {
+                return extract::run(&extract::Cli::from_arguments()).await;
+            }
             if !is_worker {
                 return measure(&Cli::parse()).await;
             }
