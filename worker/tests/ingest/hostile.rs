@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use millrace_worker::ingest::{ExtractError, IngestLimits};
+use millrace_worker::ingest::{ExtractError, Extractor, IngestLimits};
+use tokio_util::sync::CancellationToken;
 
 use crate::make::{deflated, docx, docx_of, docx_repeating, endless_pdf, pdf, stream};
 use crate::{code, extract, extract_bytes, fixture, fixtures, limits};
@@ -197,29 +198,55 @@ async fn truncated_documents_end_typed() {
     }
 }
 
-/// Flipped, overwritten and repeated bytes, the same ones in every run.
-#[tokio::test]
-async fn damaged_documents_end_typed() {
+/// Flips, overwrites and repeats some bytes, the same ones in every run.
+fn damage(whole: &[u8], random: &mut Xorshift) -> Vec<u8> {
+    let mut damaged = whole.to_vec();
+    for _ in 0..=random.below(12) {
+        let at = random.below(damaged.len());
+        match random.below(3) {
+            0 => damaged[at] ^= 1 << random.below(8),
+            1 => damaged[at] = [0, 0xff, b'<', b'9', b'/'][random.below(5)],
+            _ => {
+                let end = (at + random.below(64)).min(damaged.len());
+                let again = damaged[at..end].to_vec();
+                damaged.splice(at..at, again);
+            }
+        }
+    }
+    damaged
+}
+
+async fn damage_all(rounds: usize) {
     let mut random = Xorshift(0x2545_f491_4f6c_dd1d);
+    let limits = limits();
+    let extractor = Extractor::new(limits.clone()).unwrap();
     for file in fixtures("documents") {
         let whole = std::fs::read(&file).unwrap();
-        for round in 0..8 {
-            let mut damaged = whole.clone();
-            for _ in 0..=random.below(12) {
-                let at = random.below(damaged.len());
-                match random.below(3) {
-                    0 => damaged[at] ^= 1 << random.below(8),
-                    1 => damaged[at] = [0, 0xff, b'<', b'9', b'/'][random.below(5)],
-                    _ => {
-                        let end = (at + random.below(64)).min(damaged.len());
-                        let again = damaged[at..end].to_vec();
-                        damaged.splice(at..at, again);
-                    }
-                }
-            }
+        for round in 0..rounds {
+            let damaged = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(damaged.path(), damage(&whole, &mut random)).unwrap();
             let name = format!("round {round} of {}", file.display());
-            assert_ends_typed(&name, extract_bytes(&damaged, limits()).await);
+            match extractor.measure(damaged.path(), &CancellationToken::new()).await {
+                Ok((result, usage)) => {
+                    assert!(usage.peak_memory_kib << 10 <= limits.memory_limit_bytes, "{name}: {usage:?}");
+                    assert_ends_typed(&name, result);
+                }
+                Err(error) => assert_ends_typed(&name, Err(error)),
+            }
         }
+    }
+}
+
+#[tokio::test]
+async fn damaged_documents_end_typed() {
+    damage_all(8).await;
+}
+
+mod long {
+    #[tokio::test]
+    #[ignore = "long: ten thousand damaged files"]
+    async fn damaged_documents_end_typed() {
+        super::damage_all(10_000_usize.div_ceil(super::fixtures("documents").len())).await;
     }
 }
 
