@@ -45,7 +45,8 @@ impl From<AssetState> for assets::AssetState {
 #[schema(example = json!({
     "id": "0193e4a8-7a10-7b1e-8a45-2f9a1c3d4e5f", "name": "report.pdf", "state": "ready", "media_type": "application/pdf",
     "size_bytes": 48_213, "sha256": "a9955637ed45683a104f0c4b0a08f1bd6ad05be87263cfe95cf9b3952fe9242c",
-    "title": "Water levels", "pages": 3, "words": 1204, "chunks": 9, "warnings": [], "error": null,
+    "title": "Water levels", "author": "The millers", "document_created_at": "2026-01-30T16:12:00Z", "document_modified_at": null,
+    "language": "en", "pages": 3, "words": 1204, "chunks": 9, "warnings": [], "error": null,
     "job_id": "0193e4a8-6f4e-7c3a-9d55-0f6a3c1b2d7e", "created_at": "2026-01-31T08:00:00Z", "updated_at": "2026-01-31T08:00:01Z"
 }))]
 pub struct Asset {
@@ -64,6 +65,14 @@ pub struct Asset {
     pub sha256: String,
     /// The document's own title.
     pub title: Option<String>,
+    /// Who wrote it, by its own account.
+    pub author: Option<String>,
+    /// When it was made, by its own account.
+    pub document_created_at: Option<DateTime<Utc>>,
+    /// When it was last changed, by its own account.
+    pub document_modified_at: Option<DateTime<Utc>>,
+    /// A language subtag of BCP 47, such as `de`: told from the words, or from what the document states.
+    pub language: Option<String>,
     /// Known once it is ready; a format without pages has one.
     pub pages: Option<i32>,
     /// Known once it is ready.
@@ -113,6 +122,10 @@ impl From<assets::Asset> for Asset {
             size_bytes: asset.size_bytes,
             sha256: hexadecimal(&asset.sha256),
             title: asset.title,
+            author: asset.author,
+            document_created_at: asset.document_created_at,
+            document_modified_at: asset.document_modified_at,
+            language: asset.language,
             pages: asset.pages,
             words: asset.words,
             chunks: asset.chunks,

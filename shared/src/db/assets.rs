@@ -47,6 +47,14 @@ pub struct Asset {
     pub job_id: JobId,
     /// The document's own title.
     pub title: Option<String>,
+    /// Who wrote it, by its own account.
+    pub author: Option<String>,
+    /// When it was made, by its own account.
+    pub document_created_at: Option<DateTime<Utc>>,
+    /// When it was last changed, by its own account.
+    pub document_modified_at: Option<DateTime<Utc>>,
+    /// A language subtag of BCP 47.
+    pub language: Option<String>,
     /// Set once it is ready.
     pub pages: Option<i32>,
     /// Set once it is ready.
@@ -89,7 +97,8 @@ pub struct NewAsset<'a> {
 
 macro_rules! columns {
     () => {
-        "id, org_id, name, media_type, size_bytes, sha256, storage_key, state, job_id, title, pages, words, chunks, warnings, \
+        "id, org_id, name, media_type, size_bytes, sha256, storage_key, state, job_id, title, author, document_created_at, \
+         document_modified_at, language, pages, words, chunks, warnings, \
          error_code, error_message, created_at, updated_at"
     };
 }

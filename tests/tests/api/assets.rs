@@ -84,6 +84,25 @@ async fn every_document_of_the_fixtures_comes_out_as_text_and_chunks() -> Result
 }
 
 #[tokio::test]
+async fn an_asset_tells_what_its_document_states_of_itself() -> Result<()> {
+    let stack = Stack::builder().start().await?;
+    let client = stack.client();
+    let page = "<!DOCTYPE html><html lang='en-GB'><head><title>Il mulino</title><meta name=author content='La mugnaia'>\
+        <meta name=dcterms.created content='2026-02-03T04:05:06+01:00'></head><body><p>La ruota del mulino perde metà dell’acqua \
+        e d’inverno gela, perciò il mugnaio vuole una turbina nuova.</p></body></html>";
+    let uploaded = client.upload("page.html", page.as_bytes().to_vec()).await?.expect(202)?;
+    for field in ["author", "document_created_at", "document_modified_at", "language"] {
+        assert_eq!(uploaded["asset"][field], Value::Null, "{field} is not known before it is read");
+    }
+    let asset = processed(client, &uploaded).await?;
+    assert_eq!((&asset["title"], &asset["author"]), (&json!("Il mulino"), &json!("La mugnaia")), "{asset}");
+    assert_eq!(asset["document_created_at"], "2026-02-03T03:05:06Z");
+    assert_eq!(asset["document_modified_at"], Value::Null);
+    assert_eq!(asset["language"], "it", "the words say more than the attribute");
+    stack.drain().await
+}
+
+#[tokio::test]
 async fn the_same_bytes_are_one_document() -> Result<()> {
     let stack = Stack::builder().start().await?;
     let client = stack.client();

@@ -105,7 +105,11 @@ fn storage_error(error: StorageError) -> JobError {
 fn extraction_of(document: Document) -> Extraction {
     let starts = document.pages.iter().skip(1).map(|page| page.start);
     Extraction {
-        title: document.title,
+        title: document.metadata.title,
+        author: document.metadata.author,
+        created: document.metadata.created,
+        modified: document.metadata.modified,
+        language: document.metadata.language,
         pages: cut_at(&document.text, starts),
         words: document.words,
         chunks: document

@@ -87,11 +87,12 @@ fn read_document(input: io::Result<Input>, limits: &IngestLimits) -> Result<(Out
     let input = input.map_err(|error| Failure::from_io(&error))?;
     let mut sink = TextSink::new(limits.max_text_chars, limits.max_pages);
     let media_type = formats::extract(&input, limits, &mut sink)?;
-    let collected = sink.finish()?;
+    let mut collected = sink.finish()?;
+    collected.metadata.tell_language(&collected.text, collected.words);
     let chunks = chunk(&collected.text, &collected.pages, limits.chunk_chars);
     let outline = Outline {
         media_type,
-        title: collected.title,
+        metadata: collected.metadata,
         pages: collected.pages,
         words: collected.words,
         chunks,

@@ -7,13 +7,16 @@
 use millrace_shared::media::MediaType;
 use serde::{Deserialize, Serialize};
 
+use super::metadata::Metadata;
+
 /// The text of one file, with its structure.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Document {
     /// What the file is, told from its bytes.
     pub media_type: MediaType,
-    /// The title that the file itself states, never one made from its name.
-    pub title: Option<String>,
+    /// What the file states of itself, and its language.
+    #[serde(flatten)]
+    pub metadata: Metadata,
     /// All text: lines end in `\n`, paragraphs are a blank line apart, no control characters but `\n` and `\t`.
     pub text: String,
     /// The pages in order, without gaps in their numbers. A format without pages has one.

@@ -7,6 +7,7 @@
 use unicode_segmentation::UnicodeSegmentation;
 
 use super::document::{Page, Warning, WarningCode};
+use super::metadata::Metadata;
 use super::wire::Failure;
 
 #[derive(Debug)]
@@ -24,7 +25,7 @@ pub(super) struct TextSink {
     /// Blanks that are written if something follows them on the line.
     blanks: String,
     last_was_return: bool,
-    pub title: Option<String>,
+    pub metadata: Metadata,
     pub warnings: Vec<Warning>,
 }
 
@@ -34,14 +35,12 @@ pub(super) struct Collected {
     pub text: String,
     pub pages: Vec<Page>,
     pub words: u64,
-    pub title: Option<String>,
+    pub metadata: Metadata,
     pub warnings: Vec<Warning>,
 }
 
 /// How many warnings of one document are kept: a thousand unreadable pages are one message, not a thousand.
 const MAX_WARNINGS: usize = 50;
-
-const MAX_TITLE_CHARS: usize = 500;
 
 impl TextSink {
     pub fn new(max_chars: usize, max_pages: u32) -> Self {
@@ -57,7 +56,7 @@ impl TextSink {
             breaks: 0,
             blanks: String::new(),
             last_was_return: false,
-            title: None,
+            metadata: Metadata::default(),
             warnings: Vec::new(),
         }
     }
@@ -180,15 +179,6 @@ impl TextSink {
         self.pages.len() as u32 + 1
     }
 
-    /// Sets the title, if there is none yet and this one has a word.
-    pub fn set_title(&mut self, title: &str) {
-        let words: Vec<&str> = title.split(|c: char| c.is_whitespace() || c.is_control()).collect();
-        let joined = words.iter().filter(|word| !word.is_empty()).copied().collect::<Vec<_>>().join(" ");
-        if self.title.is_none() && !joined.is_empty() {
-            self.title = Some(joined.chars().take(MAX_TITLE_CHARS).collect());
-        }
-    }
-
     pub fn warn(&mut self, code: WarningCode, page: Option<u32>, message: impl Into<String>) {
         if self.warnings.len() < MAX_WARNINGS {
             self.warnings.push(Warning { code, page, message: message.into() });
@@ -204,7 +194,7 @@ impl TextSink {
             words: self.text.unicode_words().count() as u64,
             text: self.text,
             pages: self.pages,
-            title: self.title,
+            metadata: self.metadata,
             warnings: self.warnings,
         })
     }

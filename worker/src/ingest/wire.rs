@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::document::{Chunk, Document, Page, Warning};
 use super::limits::IngestLimits;
+use super::metadata::Metadata;
 
 /// Room for the header besides the text: pages, chunks and warnings of the longest allowed text stay far below it.
 const HEADER_LIMIT: usize = 64 << 20;
@@ -49,7 +50,7 @@ pub(super) enum Reply {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Outline {
     pub media_type: MediaType,
-    pub title: Option<String>,
+    pub metadata: Metadata,
     pub pages: Vec<Page>,
     pub words: u64,
     pub chunks: Vec<ChunkRange>,
@@ -168,7 +169,7 @@ fn assemble(outline: Outline, text: String) -> Result<Document, ReplyError> {
     }
     Ok(Document {
         media_type: outline.media_type,
-        title: outline.title,
+        metadata: outline.metadata,
         pages: outline.pages,
         words: outline.words,
         warnings: outline.warnings,
@@ -216,7 +217,7 @@ mod tests {
     fn outline(pages: &[(u32, u32)], chunks: &[(u32, u32, u32)]) -> Outline {
         Outline {
             media_type: MediaType::PlainText,
-            title: None,
+            metadata: Metadata::default(),
             pages: pages.iter().zip(1..).map(|(&(start, end), number)| Page { number, start, end }).collect(),
             words: 0,
             chunks: chunks.iter().map(|&(page, start, end)| ChunkRange { page, start, end }).collect(),

@@ -10,12 +10,20 @@ fn slice(document: &Document, start: u32, end: u32) -> String {
     document.text.chars().skip(start as usize).take((end - start) as usize).collect()
 }
 
+fn time(time: Option<chrono::DateTime<chrono::Utc>>) -> String {
+    time.map_or_else(|| "-".to_owned(), |time| time.to_rfc3339())
+}
+
 /// The document as a reviewer reads it.
 fn page_by_page(document: &Document) -> String {
     let mut shown = format!(
-        "type: {}\ntitle: {}\nwords: {}\nchunks: {}\n",
+        "type: {}\ntitle: {}\nauthor: {}\ncreated: {}\nmodified: {}\nlanguage: {}\nwords: {}\nchunks: {}\n",
         document.media_type,
-        document.title.as_deref().unwrap_or("-"),
+        document.metadata.title.as_deref().unwrap_or("-"),
+        document.metadata.author.as_deref().unwrap_or("-"),
+        time(document.metadata.created),
+        time(document.metadata.modified),
+        document.metadata.language.as_deref().unwrap_or("-"),
         document.words,
         document.chunks.len()
     );

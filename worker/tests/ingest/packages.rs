@@ -69,7 +69,7 @@ async fn a_book_reads_nothing_but_its_own_parts() {
         ("../../etc/one two.xhtml", b"<html><body><p>The wheel turns.</p></body></html>"),
     ]);
     let document = extract_bytes(&book, limits()).await.unwrap();
-    assert_eq!((document.text.as_str(), document.title.as_deref()), ("The wheel turns.", Some("Mill")));
+    assert_eq!((document.text.as_str(), document.metadata.title.as_deref()), ("The wheel turns.", Some("Mill")));
     assert_eq!((document.pages.len(), document.warnings.len()), (3, 2));
 }
 
@@ -118,7 +118,23 @@ async fn rich_text_is_read_in_the_code_pages_of_its_fonts() {
         r"\uc1\u-10179?\u-8704? end{\*\unknown left out}{\pict 0102}\page two\~words}",
     );
     let document = extract_bytes(text.as_bytes(), limits()).await.unwrap();
-    assert_eq!(document.title.as_deref(), Some("Mühle"));
+    assert_eq!(document.metadata.title.as_deref(), Some("Mühle"));
     assert_eq!(document.text, "Mühle око 水\n\n😀 end\n\ntwo words");
     assert_eq!(document.pages.len(), 2);
+}
+
+#[tokio::test]
+async fn a_document_states_who_wrote_it_and_when() {
+    let meta = br"<office:document-meta><office:meta><dc:creator>Whoever changed it</dc:creator>
+        <meta:initial-creator>The millers</meta:initial-creator><meta:creation-date>2026-03-01T08:00:00</meta:creation-date>
+        <dc:date>2026-03-02T09:30:00.5</dc:date><dc:language>de-AT</dc:language></office:meta></office:document-meta>";
+    let file = package(&[
+        ("mimetype", b"application/vnd.oasis.opendocument.text"),
+        ("meta.xml", meta),
+        ("content.xml", b"<office:document-content><text:p>Wasser</text:p></office:document-content>"),
+    ]);
+    let stated = extract_bytes(&file, limits()).await.unwrap().metadata;
+    assert_eq!((stated.author.as_deref(), stated.language.as_deref()), (Some("The millers"), Some("de")));
+    assert_eq!(stated.created.unwrap().to_rfc3339(), "2026-03-01T08:00:00+00:00");
+    assert_eq!(stated.modified.unwrap().to_rfc3339(), "2026-03-02T09:30:00.500+00:00");
 }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
 use crate::ids::{AssetId, OrgId};
@@ -11,6 +12,14 @@ use crate::ids::{AssetId, OrgId};
 pub struct Extraction {
     /// The document's own title.
     pub title: Option<String>,
+    /// Who wrote it, by its own account.
+    pub author: Option<String>,
+    /// When it was made, by its own account.
+    pub created: Option<DateTime<Utc>>,
+    /// When it was last changed, by its own account.
+    pub modified: Option<DateTime<Utc>>,
+    /// A language subtag of BCP 47.
+    pub language: Option<String>,
     /// Text by page, in order; joined as they are, they are the whole text. A format without pages gives one.
     pub pages: Vec<String>,
     /// Words of all pages.
@@ -96,6 +105,7 @@ async fn mark_ready(
         .collect();
     let done = sqlx::query(
         "UPDATE assets SET state = 'ready', title = $3, pages = $4, words = $5, chunks = $6, warnings = $7,
+                author = $8, document_created_at = $9, document_modified_at = $10, language = $11,
                 error_code = NULL, error_message = NULL, updated_at = now()
          WHERE org_id = $1 AND id = $2",
     )
@@ -106,6 +116,10 @@ async fn mark_ready(
     .bind(i64::try_from(extraction.words).unwrap_or(i64::MAX))
     .bind(count(extraction.chunks.len()))
     .bind(sqlx::types::Json(warnings))
+    .bind(extraction.author.as_deref().map(storable))
+    .bind(extraction.created)
+    .bind(extraction.modified)
+    .bind(extraction.language.as_deref())
     .execute(connection)
     .await?;
     Ok(done.rows_affected() == 1)

@@ -17,9 +17,9 @@ pub(super) fn extract(input: &Input, limits: &IngestLimits, sink: &mut TextSink)
         return Err(Failure::Encrypted);
     }
     let opf = package_document(&mut package)?;
-    if let Some(title) = package.part(&opf)?.and_then(|part| part.element_text(b"title").ok()?) {
-        sink.set_title(&title);
-    }
+    package.read_properties(&opf, &mut sink.metadata);
+    // A book's date is that of its publication.
+    sink.metadata.created = sink.metadata.created.or(sink.metadata.modified.take());
     let folder = opf.rsplit_once('/').map_or("", |(folder, _)| folder).to_owned();
     for href in spine(&mut package, &opf)? {
         match package.bytes(&join(&folder, &href)) {

@@ -202,6 +202,8 @@ impl<'a> Writer<'a> {
         }
         match name {
             "title" => self.title = Some(String::new()),
+            "html" => self.sink.metadata.set_language(&attribute(tag, "lang")),
+            "meta" => self.meta(tag),
             "br" => self.sink.line_break(),
             "pre" | "listing" | "textarea" => {
                 self.sink.paragraph_break();
@@ -231,6 +233,18 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
+    fn meta(&mut self, tag: &Tag) {
+        let (name, content) = (attribute(tag, "name") + &attribute(tag, "property"), attribute(tag, "content"));
+        match name.to_ascii_lowercase().as_str() {
+            "author" | "dc.creator" => self.sink.metadata.set_author(&content),
+            "date" | "dcterms.date" | "dcterms.created" | "article:published_time" => {
+                self.sink.metadata.set_created(&content);
+            }
+            "last-modified" | "dcterms.modified" | "article:modified_time" => self.sink.metadata.set_modified(&content),
+            _ => {}
+        }
+    }
+
     fn item(&mut self) {
         self.sink.line_break();
         let indent = "  ".repeat(self.lists.len().saturating_sub(1));
@@ -248,7 +262,7 @@ impl<'a> Writer<'a> {
         match name {
             "title" => {
                 if let Some(title) = self.title.take() {
-                    self.sink.set_title(&title);
+                    self.sink.metadata.set_title(&title);
                 }
             }
             "pre" | "listing" | "textarea" => {
@@ -316,8 +330,13 @@ fn is_hidden(name: &str, tag: &Tag) -> bool {
 }
 
 fn first_number(tag: &Tag) -> u32 {
-    let start = tag.attrs.iter().find(|attribute| &*attribute.name.local == "start");
-    start.and_then(|attribute| attribute.value.trim().parse().ok()).unwrap_or(1)
+    attribute(tag, "start").trim().parse().unwrap_or(1)
+}
+
+/// The value of an attribute; empty where there is none.
+fn attribute(tag: &Tag, name: &str) -> String {
+    let found = tag.attrs.iter().find(|attribute| &*attribute.name.local == name);
+    found.map_or_else(String::new, |attribute| attribute.value.to_string())
 }
 
 /// The states that the tree builder would put the tokenizer in (HTML standard, 13.2.6.4).

@@ -181,7 +181,7 @@ impl<'a> Writer<'a> {
             TagEnd::MetadataBlock(_) => {
                 let metadata = self.metadata.take().unwrap_or_default();
                 if let Some(title) = yaml_title(&metadata) {
-                    self.sink.set_title(title);
+                    self.sink.metadata.set_title(title);
                 }
             }
             _ => {}
@@ -191,7 +191,7 @@ impl<'a> Writer<'a> {
 
     fn finish(self) -> Result<(), Failure> {
         if let Some(heading) = self.first_heading {
-            self.sink.set_title(&heading);
+            self.sink.metadata.set_title(&heading);
         }
         Ok(())
     }

@@ -35,9 +35,7 @@ fn extract(input: &Input, limits: &IngestLimits, sink: &mut TextSink, has_asides
     if is_encrypted(&mut package)? {
         return Err(Failure::Encrypted);
     }
-    if let Some(title) = package.part("meta.xml").ok().flatten().and_then(|part| part.element_text(b"title").ok()?) {
-        sink.set_title(&title);
-    }
+    package.read_properties("meta.xml", &mut sink.metadata);
     let mut walker = Walker::default();
     if let Some(styles) = package.part("styles.xml")?.filter(|_| has_asides) {
         // Headers stand before the text, footers behind it. Without styles there is the text all the same.

@@ -12,6 +12,7 @@ use zip::result::ZipError;
 
 use crate::ingest::formats::Input;
 use crate::ingest::formats::input::Reader;
+use crate::ingest::metadata::Metadata;
 use crate::ingest::wire::Failure;
 
 /// Past so many bytes a part must not be more than [`MAX_RATIO`] times its packed size. Real documents of repeated
@@ -95,12 +96,21 @@ impl<'a> Package<'a> {
         if self.has(&name) { Ok(name) } else { Err(Failure::malformed("its main part is missing")) }
     }
 
-    /// `dc:title` of the core properties (ECMA-376 part 2, 8.3); `None` also where these are broken.
-    pub fn core_title(&mut self) -> Option<String> {
-        let relations = self.relations("").ok()?;
+    /// Takes what the core properties state (ECMA-376 part 2, 8.3), as far as they can be read.
+    pub fn read_core_properties(&mut self, metadata: &mut Metadata) {
+        let relations = self.relations("").unwrap_or_default();
         let core = relations.into_iter().find(|relation| relation.kind == "core-properties");
-        let name = core.map_or_else(|| "docProps/core.xml".to_owned(), |relation| relation.target);
-        self.part(&name).ok()??.element_text(b"title").ok()?
+        self.read_properties(
+            &core.map_or_else(|| "docProps/core.xml".to_owned(), |relation| relation.target),
+            metadata,
+        );
+    }
+
+    /// Takes what a part states by elements of Dublin Core and their like, as far as it can be read.
+    pub fn read_properties(&mut self, part: &str, metadata: &mut Metadata) {
+        if let Ok(Some(part)) = self.part(part) {
+            let _ = part.read_properties(metadata);
+        }
     }
 
     /// The relations of a part (`""` for the package itself), those that lead outside left out.
@@ -159,18 +169,33 @@ impl XmlPart<'_> {
         Ok(Some(event))
     }
 
-    /// The text of the first element of this local name.
-    pub fn element_text(mut self, name: &[u8]) -> Result<Option<String>, Failure> {
-        let mut text = None;
+    fn read_properties(mut self, metadata: &mut Metadata) -> Result<(), Failure> {
+        let (mut text, mut initial) = (String::new(), None);
         while let Some(event) = self.next()? {
-            match (event, &mut text) {
-                (Event::Start(tag), None) if tag.local_name().as_ref() == name => text = Some(String::new()),
-                (Event::End(tag), Some(_)) if tag.local_name().as_ref() == name => break,
-                (event, Some(text)) => push_characters(&event, text),
+            match event {
+                Event::Start(_) => text.clear(),
+                Event::End(tag) => match tag.local_name().as_ref() {
+                    b"title" => metadata.set_title(&text),
+                    b"initial-creator" => initial = Some(std::mem::take(&mut text)),
+                    b"creator" => metadata.set_author(&text),
+                    b"created" | b"creation-date" => metadata.set_created(&text),
+                    // In OpenDocument the time of the last change; books have their time of publication in it.
+                    b"modified" | b"date" => metadata.set_modified(&text),
+                    b"language" => metadata.set_language(&text),
+                    // A book's are in its package document, which goes on for long.
+                    b"metadata" => break,
+                    _ => {}
+                },
+                event if text.len() < 10_000 => push_characters(&event, &mut text),
                 _ => {}
             }
         }
-        Ok(text)
+        if let Some(initial) = initial {
+            // `creator` is whoever changed it last.
+            metadata.author = None;
+            metadata.set_author(&initial);
+        }
+        Ok(())
     }
 }
 

@@ -12,9 +12,7 @@ use crate::ingest::wire::Failure;
 pub(super) fn extract(input: &Input, limits: &IngestLimits, sink: &mut TextSink) -> Result<(), Failure> {
     let mut package = Package::open(input, limits.max_expanded_bytes)?;
     let main = package.main_part("ppt/presentation.xml")?;
-    if let Some(title) = package.core_title() {
-        sink.set_title(&title);
-    }
+    package.read_core_properties(&mut sink.metadata);
     let slides = package.relations(&main)?;
     for id in slide_ids(&mut package, &main)? {
         if let Some(slide) = slides.iter().find(|relation| relation.id == id) {
@@ -149,7 +147,7 @@ impl Shapes {
                     return Ok(());
                 }
                 if self.is_title {
-                    sink.set_title(text);
+                    sink.metadata.set_title(text);
                 }
                 sink.text(text)?;
                 sink.line_break();

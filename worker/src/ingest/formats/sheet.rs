@@ -18,8 +18,7 @@ use crate::ingest::wire::Failure;
 const MAX_GAP: u32 = 50;
 
 pub(super) fn extract_xlsx(input: &Input, limits: &IngestLimits, sink: &mut TextSink) -> Result<(), Failure> {
-    let title = Package::open(input, limits.max_expanded_bytes)?.core_title();
-    sink.set_title(&title.unwrap_or_default());
+    Package::open(input, limits.max_expanded_bytes)?.read_core_properties(&mut sink.metadata);
     let mut book = Xlsx::new(BufReader::new(input.reader())).map_err(|error| xlsx_failure(&error))?;
     for name in book.sheet_names() {
         match write_streamed(&mut book, &name, sink) {

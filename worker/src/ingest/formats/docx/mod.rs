@@ -23,9 +23,7 @@ pub(super) fn extract(input: &Input, limits: &IngestLimits, sink: &mut TextSink)
     let mut package = Package::open(input, limits.max_expanded_bytes)?;
     let main = package.main_part("word/document.xml")?;
     let relations = package.relations(&main)?;
-    if let Some(title) = package.core_title() {
-        sink.set_title(&title);
-    }
+    package.read_core_properties(&mut sink.metadata);
     let mut numbering = read_numbering(&mut package, &relations, sink);
     write_asides(&mut package, &relations, "header", sink)?;
     let part = package.part(&main)?;

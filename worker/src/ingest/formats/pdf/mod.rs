@@ -15,6 +15,7 @@ use otf_pdf_text::TextExtractor;
 use super::Input;
 use crate::ingest::document::WarningCode;
 use crate::ingest::limits::IngestLimits;
+use crate::ingest::metadata::Metadata;
 use crate::ingest::sink::TextSink;
 use crate::ingest::wire::Failure;
 
@@ -36,9 +37,7 @@ pub(super) fn extract(input: &Input, limits: &IngestLimits, sink: &mut TextSink)
     if pages.is_empty() {
         return Err(Failure::malformed("it has no pages"));
     }
-    if let Some(title) = document.info().title {
-        sink.set_title(&title);
-    }
+    read_metadata(&document, &mut sink.metadata);
     let extractor = TextExtractor::new(&document);
     let mut silent = Vec::new();
     for (index, page) in pages.iter().enumerate() {
@@ -65,6 +64,18 @@ pub(super) fn extract(input: &Input, limits: &IngestLimits, sink: &mut TextSink)
     }
     warn_of_silence(&silent, sink);
     Ok(())
+}
+
+fn read_metadata(document: &Document, metadata: &mut Metadata) {
+    let info = document.info();
+    metadata.set_title(&info.title.unwrap_or_default());
+    metadata.set_author(&info.author.unwrap_or_default());
+    metadata.set_created(&info.creation_date.unwrap_or_default());
+    metadata.set_modified(&info.mod_date.unwrap_or_default());
+    if let Some(Object::String(language)) = document.catalog().get(b"Lang").map(|value| document.store().resolve(value))
+    {
+        metadata.set_language(&String::from_utf8_lossy(&language.bytes));
+    }
 }
 
 /// Whether a page without text draws pictures or forms, which may show text that is not text.

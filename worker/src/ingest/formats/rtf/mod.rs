@@ -42,6 +42,7 @@ enum Destination {
     Text,
     Fonts,
     Title,
+    Author,
     Note,
     /// The mark of a list item, as the producer wrote it down.
     Mark,
@@ -88,7 +89,8 @@ struct Reader {
     /// Encodings of fonts by their numbers, and the font that is being told of.
     fonts: std::collections::HashMap<i32, &'static Encoding>,
     font: i32,
-    title: String,
+    /// The text of a title or an author that is open.
+    told: String,
     mark: String,
     notes: Vec<String>,
 }
@@ -180,6 +182,7 @@ impl Reader {
         self.state.destination = match word {
             b"fonttbl" => Destination::Fonts,
             b"title" => Destination::Title,
+            b"author" => Destination::Author,
             b"listtext" | b"pntext" if self.state.destination == Destination::Text => Destination::Mark,
             b"footnote" if self.state.destination == Destination::Text => {
                 let number = self.notes.len() + 1;
@@ -190,12 +193,10 @@ impl Reader {
             _ if is_text_within(word) => Destination::Text,
             b"info" => self.state.destination,
             b"colortbl" | b"stylesheet" | b"pict" | b"object" | b"fldinst" | b"themedata" | b"datastore"
-            | b"listtable" | b"listoverridetable" | b"revtbl" | b"filetbl" | b"author" | b"operator" | b"subject"
-            | b"keywords" | b"comment" | b"doccomm" | b"company" | b"manager" | b"category" | b"hlinkbase"
-            | b"creatim" | b"revtim" | b"printim" | b"buptim" | b"nonshppict" | b"upr" | b"annotation" | b"atnid"
-            | b"atnauthor" | b"atnref" | b"xe" | b"tc" | b"rxe" | b"txe" | b"private" | b"template" => {
-                Destination::Nothing
-            }
+            | b"listtable" | b"listoverridetable" | b"revtbl" | b"filetbl" | b"operator" | b"subject" | b"keywords"
+            | b"comment" | b"doccomm" | b"company" | b"manager" | b"category" | b"hlinkbase" | b"creatim"
+            | b"revtim" | b"printim" | b"buptim" | b"nonshppict" | b"upr" | b"annotation" | b"atnid" | b"atnauthor"
+            | b"atnref" | b"xe" | b"tc" | b"rxe" | b"txe" | b"private" | b"template" => Destination::Nothing,
             _ if optional => Destination::Nothing,
             _ => self.state.destination,
         };
@@ -205,7 +206,8 @@ impl Reader {
     /// Writes what a group was for, at its end.
     fn leave(&mut self, closed: Destination, sink: &mut TextSink) -> Result<(), Failure> {
         match closed {
-            Destination::Title => sink.set_title(&std::mem::take(&mut self.title)),
+            Destination::Title => sink.metadata.set_title(&std::mem::take(&mut self.told)),
+            Destination::Author => sink.metadata.set_author(&std::mem::take(&mut self.told)),
             Destination::Mark => {
                 let mark = std::mem::take(&mut self.mark);
                 // Bullets are pictures in fonts of symbols.
@@ -266,7 +268,7 @@ impl Reader {
         match self.state.destination {
             Destination::Text => sink.text(text)?,
             Destination::Note => self.notes.last_mut().into_iter().for_each(|note| note.push_str(text)),
-            Destination::Title => self.title.push_str(text),
+            Destination::Title | Destination::Author => self.told.push_str(text),
             Destination::Mark => self.mark.push_str(text),
             Destination::Fonts | Destination::Nothing => {}
         }
