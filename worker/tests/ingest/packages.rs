@@ -138,3 +138,29 @@ async fn a_document_states_who_wrote_it_and_when() {
     assert_eq!(stated.created.unwrap().to_rfc3339(), "2026-03-01T08:00:00+00:00");
     assert_eq!(stated.modified.unwrap().to_rfc3339(), "2026-03-02T09:30:00.500+00:00");
 }
+
+#[tokio::test]
+async fn what_stands_twice_is_read_once_and_what_describes_a_picture_is_no_text() {
+    let slide = br#"<p:sld><p:sp><p:txBody><mc:AlternateContent><mc:Choice><a:p><a:t>once</a:t></a:p></mc:Choice>
+        <mc:Fallback><a:p><a:t>twice</a:t></a:p></mc:Fallback></mc:AlternateContent></p:txBody></p:sp>
+        <p:sp><p:nvPr><p:ph type="sldNum"/></p:nvPr><a:p><a:t>7</a:t></a:p></p:sp></p:sld>"#;
+    let relation = |id: &str, kind: &str, target: &str| {
+        format!(r#"<Relationships><Relationship Id="{id}" Type="x/{kind}" Target="{target}"/></Relationships>"#)
+    };
+    let show = package(&[
+        ("[Content_Types].xml", b"<Types/>"),
+        ("_rels/.rels", relation("r1", "officeDocument", "ppt/presentation.xml").as_bytes()),
+        (
+            "ppt/presentation.xml",
+            br#"<p:presentation><p:sldIdLst><p:sldId id="256" r:id="s1"/></p:sldIdLst></p:presentation>"#,
+        ),
+        ("ppt/_rels/presentation.xml.rels", relation("s1", "slide", "slides/slide1.xml").as_bytes()),
+        ("ppt/slides/slide1.xml", slide),
+    ]);
+    assert_eq!(extract_bytes(&show, limits()).await.unwrap().text, "once");
+
+    let content = br"<office:document-content><text:p>before <draw:frame><svg:title>A picture</svg:title><svg:desc>of a mill</svg:desc>
+        <draw:image><office:binary-data>aGVsbG8=</office:binary-data></draw:image></draw:frame>after</text:p></office:document-content>";
+    let text = package(&[("mimetype", b"application/vnd.oasis.opendocument.text"), ("content.xml", content)]);
+    assert_eq!(extract_bytes(&text, limits()).await.unwrap().text, "before after");
+}

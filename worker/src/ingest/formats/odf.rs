@@ -154,6 +154,9 @@ impl Walker {
             | b"desc"
             | b"index-title-template"
             | b"sequence-decls"
+            | b"title"
+            | b"script"
+            | b"binary-data"
             | b"ruby-text" => self.skipped = 1,
             b"p" | b"h" if place == Place::Content || self.aside.is_some() => {
                 let style = attribute(tag, b"style-name").unwrap_or_default();

@@ -97,9 +97,14 @@ struct Shapes {
 
 impl Shapes {
     fn walk(mut self, mut part: XmlPart<'_>, sink: &mut TextSink) -> Result<(), Failure> {
-        let mut in_text = false;
+        let (mut in_text, mut skipped) = (false, 0);
         while let Some(event) = part.next()? {
             match event {
+                Event::Start(_) if skipped > 0 => skipped += 1,
+                Event::End(_) if skipped > 0 => skipped -= 1,
+                _ if skipped > 0 => {}
+                // What stands twice, once for readers who know less, is taken once.
+                Event::Start(tag) if tag.local_name().as_ref() == b"Fallback" => skipped = 1,
                 Event::Start(tag) if tag.local_name().as_ref() == b"t" => in_text = true,
                 Event::End(tag) if tag.local_name().as_ref() == b"t" => in_text = false,
                 Event::Start(tag) | Event::Empty(tag) => self.begin(&tag),
