@@ -16,6 +16,8 @@ const UNSEEN: i64 = 2 | 32;
 const MAX_ANCESTORS: usize = 32;
 /// The flag of a text field that holds a password (table 231).
 const PASSWORD: i64 = 1 << 13;
+/// The flag of a choice that shows what was chosen alone, and not all that could be (table 233).
+const DROP_DOWN: i64 = 1 << 17;
 
 impl Interpreter<'_, '_> {
     /// Draws the page's annotations; gives the texts of those that have no appearance.
@@ -90,6 +92,7 @@ fn own_text(store: &Store, dict: &Dict) -> Option<String> {
             let flags = inherited(store, dict, b"Ff").and_then(|flags| flags.as_int()).unwrap_or(0);
             match inherited(store, dict, b"FT")?.as_name()? {
                 b"Tx" if flags & PASSWORD == 0 => inherited(store, dict, b"V")?,
+                b"Ch" if flags & DROP_DOWN == 0 => return Some(options(store, dict)),
                 b"Ch" => inherited(store, dict, b"V")?,
                 _ => return None,
             }
@@ -100,12 +103,19 @@ fn own_text(store: &Store, dict: &Dict) -> Option<String> {
         Object::String(text) => Some(decode_text_string(&text.bytes)),
         // Long values may be streams.
         Object::Stream(stream) => Some(decode_text_string(&store.decode_stream(&stream).ok()?.data)),
-        Object::Array(chosen) => {
-            let chosen = chosen.iter().filter_map(Object::as_string).map(decode_text_string);
-            Some(chosen.collect::<Vec<_>>().join("\n"))
-        }
         _ => None,
     }
+}
+
+/// What a list shows: all that can be chosen, each by its label if it has one.
+fn options(store: &Store, dict: &Dict) -> String {
+    let options = inherited(store, dict, b"Opt").unwrap_or_default();
+    let labels = options.as_array().unwrap_or_default().iter().filter_map(|option| match store.resolve(option) {
+        Object::String(label) => Some(decode_text_string(&label.bytes)),
+        Object::Array(pair) => pair.last().and_then(Object::as_string).map(decode_text_string),
+        _ => None,
+    });
+    labels.collect::<Vec<_>>().join("\n")
 }
 
 /// A field's entry, or that of the nearest ancestor that has it.

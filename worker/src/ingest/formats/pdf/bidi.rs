@@ -18,14 +18,13 @@ pub(super) fn in_reading_order(page: &PageText, runs: Vec<Run>) -> Vec<Line> {
     let mut ordered = Vec::with_capacity(runs.len());
     let mut runs = runs.into_iter().peekable();
     while let Some(run) = runs.next() {
-        let glyphs = &page.glyphs[run.glyphs.clone()];
+        let mut glyphs = run.glyphs(page);
         if !glyphs.iter().any(|glyph| class(glyph.text(&page.text)) == Class::Right) {
-            ordered.push(Line::new(run.text, glyphs));
+            ordered.push(Line::new(run.text, &glyphs));
             continue;
         }
-        let mut glyphs = glyphs.to_vec();
-        while let Some(next) = runs.next_if(|next| is_neighbour(&glyphs, &page.glyphs[next.glyphs.clone()])) {
-            glyphs.extend_from_slice(&page.glyphs[next.glyphs]);
+        while let Some(next) = runs.next_if(|next| is_neighbour(&glyphs, &next.glyphs(page))) {
+            glyphs.extend(next.glyphs(page));
         }
         let pieces = in_visual_order(&page.text, &mut glyphs);
         ordered.push(Line::new(logical(&pieces), &glyphs));
@@ -199,8 +198,8 @@ mod tests {
     }
 
     #[test]
-    fn lines_without_right_to_left_letters_are_left_alone() {
-        assert_eq!(read(&drawn("abc", true)).concat(), "cba");
+    fn lines_without_right_to_left_letters_read_from_the_left() {
+        assert_eq!(read(&drawn("abc", true)), ["abc"]);
         assert_eq!(read(&drawn("12", false)), ["12"]);
     }
 }

@@ -23,7 +23,8 @@ pub(super) enum Letters {
 
 impl Letters {
     pub fn of(text: Option<String>) -> Self {
-        let Some(text) = text else { return Self::None };
+        // A soft hyphen that is drawn is a hyphen that is seen.
+        let Some(text) = text.map(|text| text.replace('\u{ad}', "-")) else { return Self::None };
         let mut visible = text.chars().filter(|c| !c.is_control() || *c == '\t');
         match (visible.next(), visible.next()) {
             (None, _) => Self::None,

@@ -32,6 +32,16 @@ impl Glyph {
     }
 }
 
+/// What a page shows that is no text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Seen {
+    /// Glyphs of which nobody knows what letters they are.
+    Letters,
+    Pictures,
+    /// Lines and areas, which may be letters turned into shapes.
+    Shapes,
+}
+
 /// The text of one page.
 #[derive(Debug, Default)]
 pub(super) struct PageText {
@@ -39,10 +49,10 @@ pub(super) struct PageText {
     pub glyphs: Vec<Glyph>,
     /// Whether pictures were drawn.
     pub has_images: bool,
-    /// Whether lines or areas were drawn, which may be letters turned into shapes.
+    /// Whether lines or areas were drawn.
     pub has_shapes: bool,
-    /// How many glyphs were drawn of which nobody knows what letters they are.
-    pub unknown_glyphs: u64,
+    /// Whether glyphs were drawn of which nobody knows what letters they are.
+    pub has_unknown_glyphs: bool,
 }
 
 impl PageText {
@@ -56,13 +66,23 @@ impl PageText {
         self.glyphs.push(Glyph { start, end: self.text.len(), origin, next, size });
     }
 
+    /// What there is to see besides text.
+    pub fn seen(&self) -> Option<Seen> {
+        match (self.has_unknown_glyphs, self.has_images, self.has_shapes) {
+            (true, _, _) => Some(Seen::Letters),
+            (_, true, _) => Some(Seen::Pictures),
+            (_, _, true) => Some(Seen::Shapes),
+            _ => None,
+        }
+    }
+
     /// Empties it for the next page; memory is kept.
     pub fn clear(&mut self) {
         self.text.clear();
         self.glyphs.clear();
         self.has_images = false;
         self.has_shapes = false;
-        self.unknown_glyphs = 0;
+        self.has_unknown_glyphs = false;
     }
 }
 

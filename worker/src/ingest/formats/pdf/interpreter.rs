@@ -4,7 +4,7 @@
 //! with its replacement text, and layers that are off. Forms that draw forms are bounded in depth and in number, for a few
 //! that draw each other twice would otherwise run for ever.
 
-use otf_pdf_content::{Matrix, page_content};
+use otf_pdf_content::Matrix;
 use otf_pdf_doc::{Page, Store, decode_text_string};
 use otf_pdf_syntax::parser::Parser;
 use otf_pdf_syntax::{Dict, Error, LimitKind, ObjId, Object, Stream, Strictness};
@@ -101,11 +101,14 @@ impl<'d, 'p> Interpreter<'d, 'p> {
     }
 
     /// Runs a page's content and draws its annotations; gives the texts of fields that have no appearance.
-    pub fn run_page(&mut self, page: &Page) -> Result<Vec<String>, Error> {
-        let content = page_content(self.store, page)?;
+    pub fn run_page(&mut self, page: &Page, content: &[u8]) -> Result<Vec<String>, Error> {
         let none = Dict::new();
         let resources = page.resources.as_ref().unwrap_or(&none);
-        self.run(&content, resources, State::new(Matrix::IDENTITY))?;
+        // Text beyond the crop box is kept: it is printed on no page that is seen, but it may be all there is.
+        let sheet = page.media_box;
+        let mut state = State::new(Matrix::IDENTITY);
+        state.clip_to([sheet.llx, sheet.lly, sheet.urx, sheet.ury]);
+        self.run(content, resources, state)?;
         self.run_annotations(page, resources)
     }
 
@@ -257,12 +260,16 @@ impl<'d, 'p> Interpreter<'d, 'p> {
         for &(code, length) in &codes {
             let shown = self.fonts.shown(font, code);
             let word_spacing = if length == 1 && code == 32 { state.word_spacing } else { 0.0 };
-            let advance = shown.advance * state.size + state.character_spacing + word_spacing;
-            let (x, y) = if vertical { (0.0, advance) } else { (advance * state.scale, 0.0) };
+            let width = shown.advance * state.size;
+            let advance = width + state.character_spacing + word_spacing;
+            let along = |distance: f64| if vertical { (0.0, distance) } else { (distance * state.scale, 0.0) };
             let origin = to_page.apply(0.0, state.rise);
+            // Spacing is a gap between glyphs and no part of them, for it may be one between words.
+            let (x, y) = along(width);
+            let next = to_page.apply(x, y + state.rise);
+            let (x, y) = along(advance);
             cursor.text = Matrix::translate(x, y).then(&cursor.text);
             to_page = cursor.text.then(&state.matrix);
-            let next = to_page.apply(0.0, state.rise);
             if !hidden && state.shows(origin) {
                 self.add(&shown.letters, origin, next, size)?;
             }
@@ -292,7 +299,7 @@ impl<'d, 'p> Interpreter<'d, 'p> {
                 }
             }
             None => {
-                self.page.unknown_glyphs += u64::from(*letters == Letters::None);
+                self.page.has_unknown_glyphs |= *letters == Letters::None;
                 self.page.push(letters, origin, next, size);
             }
         }

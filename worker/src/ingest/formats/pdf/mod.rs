@@ -16,14 +16,15 @@ mod layers;
 mod lines;
 mod runs;
 mod state;
+mod stitch;
 mod tokens;
 
 use millrace_shared::media::MediaType;
-use otf_pdf_doc::{Document, Page};
+use otf_pdf_doc::{Document, Page, Store};
 use otf_pdf_syntax::{Error, Limits, Object, OpenOptions, Source, SourceError};
 
 use self::font::Fonts;
-use self::glyphs::PageText;
+use self::glyphs::{PageText, Seen};
 use self::interpreter::Interpreter;
 use self::layers::Layers;
 use super::Input;
@@ -58,33 +59,23 @@ pub(super) fn extract(input: &Input, limits: &IngestLimits, sink: &mut TextSink)
     let mut silent = Vec::new();
     for page in pages.iter() {
         text.clear();
+        let content = content(document.store(), page).map_err(failure)?;
         let mut interpreter =
             Interpreter::new(document.store(), &mut fonts, &layers, page, &mut text, limits.max_text_chars);
-        let read = interpreter.run_page(page);
+        let fields = interpreter.run_page(page, &content.data).map_err(failure)?;
         lines::write(&text, sink)?;
-        match read {
-            Ok(fields) => {
-                for field in fields {
-                    sink.line_break();
-                    sink.text(&field)?;
-                }
-            }
-            Err(error @ (Error::Limit(_) | Error::Source(_))) => return Err(failure(error)),
-            Err(error) => {
-                let number = sink.page_number();
-                sink.warn(WarningCode::PartUnreadable, Some(number), format!("the page could not be read: {error}"));
-            }
+        for field in fields {
+            sink.line_break();
+            sink.text(&field)?;
         }
-        if sink.page_is_empty() {
-            match draws(&document, page) {
-                Ok(true) => silent.push(sink.page_number()),
-                Ok(false) => {}
-                Err(error @ Error::Limit(_)) => return Err(failure(error)),
-                Err(_) => {
-                    let number = sink.page_number();
-                    sink.warn(WarningCode::PartUnreadable, Some(number), "the page's content is damaged");
-                }
-            }
+        let number = sink.page_number();
+        if content.is_damaged {
+            sink.warn(WarningCode::PartUnreadable, Some(number), "a part of the page's content is damaged");
+        }
+        if sink.page_is_empty()
+            && let Some(seen) = text.seen()
+        {
+            silent.push((number, seen));
         }
         sink.page_break()?;
     }
@@ -104,36 +95,48 @@ fn read_metadata(document: &Document, metadata: &mut Metadata) {
     }
 }
 
-/// Whether a page without text draws pictures or forms, which may show text that is not text.
-///
-/// The parser leaves out content that it cannot decode; here it is decoded once more, so that a page which is empty for
-/// that reason does not pass as a blank one.
-fn draws(document: &Document, page: &Page) -> Result<bool, Error> {
-    let store = document.store();
+/// A page's content streams, decoded and joined.
+#[derive(Default)]
+struct Content {
+    data: Vec<u8>,
+    /// Whether one of the streams could not be decoded; it is left out, and the others are read.
+    is_damaged: bool,
+}
+
+fn content(store: &Store, page: &Page) -> Result<Content, Error> {
     let parts = match page.dict.get(b"Contents").map(|contents| store.resolve(contents)) {
         Some(Object::Array(items)) => items.iter().map(|item| store.resolve(item)).collect(),
         Some(single) => vec![single],
         None => Vec::new(),
     };
-    let mut has_content = false;
+    let mut content = Content::default();
     for part in parts {
-        if let Object::Stream(stream) = part {
-            let content = store.decode_stream(&stream)?;
-            has_content |= content.data.iter().any(|byte| !byte.is_ascii_whitespace());
+        let Object::Stream(stream) = part else { continue };
+        match store.decode_stream(&stream) {
+            Ok(decoded) => content.data.extend_from_slice(&decoded.data),
+            Err(error @ (Error::Limit(_) | Error::Source(_))) => return Err(error),
+            Err(_) => content.is_damaged = true,
         }
+        // A stream may end within a token only by mistake.
+        content.data.push(b'\n');
     }
-    let has_objects = page.resources.as_ref().is_some_and(|resources| resources.contains_key(b"XObject"));
-    Ok(has_content && has_objects)
+    Ok(content)
 }
 
-fn warn_of_silence(silent: &[u32], sink: &mut TextSink) {
-    if !sink.has_text() {
+/// Tells of pages that show something and gave no text.
+fn warn_of_silence(silent: &[(u32, Seen)], sink: &mut TextSink) {
+    if !sink.has_text() && silent.iter().any(|(_, seen)| *seen != Seen::Shapes) {
         let message = "the pages have no text, only pictures of it: it takes character recognition to read them";
         sink.warn(WarningCode::NeedsOcr, None, message);
         return;
     }
-    for &page in silent {
-        sink.warn(WarningCode::PageWithoutText, Some(page), "the page has pictures, but no text");
+    for &(page, seen) in silent {
+        let message = match seen {
+            Seen::Letters => "the page has letters, but its fonts do not tell which",
+            Seen::Pictures => "the page has pictures, but no text",
+            Seen::Shapes => "the page has drawings, but no text",
+        };
+        sink.warn(WarningCode::PageWithoutText, Some(page), message);
     }
 }
 
