@@ -6,6 +6,7 @@ mod documents;
 mod hostile;
 mod make;
 mod packages;
+mod pdf;
 
 use std::path::{Path, PathBuf};
 
