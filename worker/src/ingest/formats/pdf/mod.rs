@@ -15,6 +15,8 @@ mod interpreter;
 mod layers;
 mod lines;
 mod runs;
+#[cfg(test)]
+mod soup;
 mod state;
 mod stitch;
 mod tokens;

@@ -320,25 +320,8 @@ impl<'a> Tokens<'a> {
 }
 
 fn is_regular(byte: u8) -> bool {
-    !matches!(
-        byte,
-        b'\0'
-            | b'\t'
-            | b'\n'
-            | b'\x0c'
-            | b'\r'
-            | b' '
-            | b'('
-            | b')'
-            | b'<'
-            | b'>'
-            | b'['
-            | b']'
-            | b'{'
-            | b'}'
-            | b'/'
-            | b'%'
-    )
+    let is_blank = matches!(byte, 0 | b'\t' | b'\n' | b'\x0c' | b'\r' | b' ');
+    !is_blank && !matches!(byte, b'(' | b')' | b'<' | b'>' | b'[' | b']' | b'{' | b'}' | b'/' | b'%')
 }
 
 /// A name with its `#41` escapes resolved.
