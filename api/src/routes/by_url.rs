@@ -35,12 +35,7 @@ pub(super) struct AssetByUrl {
 }
 
 /// Takes in the document that a body of JSON names.
-pub(super) async fn take(
-    state: &AppState,
-    org: OrgId,
-    trace: String,
-    request: Request,
-) -> Result<Response, ApiError> {
+pub(super) async fn take(state: &AppState, org: OrgId, trace: String, request: Request) -> Result<Response, ApiError> {
     // The route is one of uploads, which have time limits of their own; this body is small.
     let patience = state.limits().request_timeout;
     let read = tokio::time::timeout(patience, Json::<AssetByUrl>::from_request(request, state)).await;

@@ -13,8 +13,8 @@ use super::secret::{self, JWT_SECRET_BYTES, PASSWORD_BYTES};
 use super::settings::{self as table, Absent, SETTINGS, Setting, TEST_PREFIX};
 use super::source::Source;
 use super::{
-    AdminConfig, ApiConfig, CommonConfig, DatabaseConfig, Environment, ExtractConfig, FetchConfig, JwtConfig, LogConfig, LogFormat,
-    PartialConfig, RetentionConfig, StorageConfig, WorkerConfig,
+    AdminConfig, ApiConfig, CommonConfig, DatabaseConfig, Environment, ExtractConfig, FetchConfig, JwtConfig,
+    LogConfig, LogFormat, PartialConfig, RetentionConfig, StorageConfig, WorkerConfig,
 };
 use crate::fetch::FetchRules;
 

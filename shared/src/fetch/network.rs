@@ -108,7 +108,9 @@ mod tests {
 
     #[test]
     fn slips_are_told_with_what_was_meant() {
-        for malformed in ["", "10.0.0.0/33", "::/129", "10.0.0/8", "example.org", "10.0.0.0/", "10.0.0.0/-1", "1.2.3.4/8/8"] {
+        for malformed in
+            ["", "10.0.0.0/33", "::/129", "10.0.0/8", "example.org", "10.0.0.0/", "10.0.0.0/-1", "1.2.3.4/8/8"]
+        {
             assert!(matches!(malformed.parse::<Network>(), Err(NetworkError::Malformed(_))), "{malformed}");
         }
         let slip = "10.20.0.1/16".parse::<Network>().expect_err("a slip").to_string();

@@ -61,10 +61,22 @@ fn no_spelling_of_an_address_that_is_not_public_is_taken() {
 
 #[test]
 fn only_the_web_is_fetched_from_without_credentials_and_at_allowed_ports() {
-    for text in ["file:///etc/passwd", "ftp://example.org/a", "gopher://example.org/", "data:text/plain,x", "javascript:x"] {
+    for text in
+        ["file:///etc/passwd", "ftp://example.org/a", "gopher://example.org/", "data:text/plain,x", "javascript:x"]
+    {
         assert_eq!(refusal(text), UrlRefusal::Scheme, "{text}");
     }
-    for text in ["", "example.org", "/a", "//example.org", "http://", "http://[::1", "http://a b/", "http://1.2.3.4.5/", "http://[fe80::1%25eth0]/"] {
+    for text in [
+        "",
+        "example.org",
+        "/a",
+        "//example.org",
+        "http://",
+        "http://[::1",
+        "http://a b/",
+        "http://1.2.3.4.5/",
+        "http://[fe80::1%25eth0]/",
+    ] {
         assert_eq!(refusal(text), UrlRefusal::Malformed, "{text}");
     }
     for text in ["http://user@example.org/", "http://:secret@example.org/", "http://example.org@127.0.0.1/"] {
@@ -86,7 +98,13 @@ fn only_the_web_is_fetched_from_without_credentials_and_at_allowed_ports() {
 fn what_is_allowed_besides_is_taken_in_every_spelling_and_nothing_else_is() {
     let network = |text: &str| text.parse().expect("a network");
     let rules = FetchRules { ports: Ports::Any, allowed: vec![network("127.0.0.1"), network("fd00::/8")] };
-    for taken in ["http://127.0.0.1:8080/", "http://0x7f.1/", "http://[::ffff:127.0.0.1]/", "http://localhost/", "http://[fd00::1]/"] {
+    for taken in [
+        "http://127.0.0.1:8080/",
+        "http://0x7f.1/",
+        "http://[::ffff:127.0.0.1]/",
+        "http://localhost/",
+        "http://[fd00::1]/",
+    ] {
         assert!(SourceUrl::parse(taken, &rules).is_ok(), "{taken}");
     }
     for refused in ["http://127.0.0.2/", "http://[::1]/", "http://10.0.0.1/", "http://[64:ff9b::7f00:1]/"] {

@@ -49,7 +49,8 @@ impl Fetch {
 impl JobPayload for AssetProcess {
     const KIND: &'static str = "asset.process";
     const QUEUE: QueueName = QUEUES[0];
-    const DESCRIPTION: &'static str = "Extracts a document's text and cuts it into chunks, fetching it by its URL first where it was not uploaded.";
+    const DESCRIPTION: &'static str =
+        "Extracts a document's text and cuts it into chunks, fetching it by its URL first where it was not uploaded.";
     const POLICY: Policy = Policy { timeout: Duration::from_secs(300), max_attempts: 5, ..Policy::DEFAULT };
 
     /// One job an asset at a time: two would do the same work on the same rows.

@@ -31,8 +31,7 @@ impl Resolve for CheckedResolver {
         Box::pin(async move {
             let host = name.as_str().to_owned();
             // Port 0 stands for that of the URL.
-            let found: Vec<SocketAddr> =
-                tokio::net::lookup_host((host, 0)).await.map_err(|_| NotFound)?.collect();
+            let found: Vec<SocketAddr> = tokio::net::lookup_host((host, 0)).await.map_err(|_| NotFound)?.collect();
             Ok(check(&rules, found)?)
         })
     }
@@ -63,7 +62,13 @@ mod tests {
         };
         assert_eq!(passes(&["93.184.215.14", "2606:2800:220:1:248:1893:25c8:1946"]), Some(2));
         assert_eq!(passes(&["10.1.2.3"]), Some(1), "it is allowed");
-        for refused in [&["127.0.0.1"][..], &["93.184.215.14", "::1"], &["192.168.0.1", "93.184.215.14"], &["::ffff:127.0.0.1"], &[]] {
+        for refused in [
+            &["127.0.0.1"][..],
+            &["93.184.215.14", "::1"],
+            &["192.168.0.1", "93.184.215.14"],
+            &["::ffff:127.0.0.1"],
+            &[],
+        ] {
             assert_eq!(passes(refused), None, "{refused:?}");
         }
     }

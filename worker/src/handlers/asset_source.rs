@@ -69,13 +69,7 @@ impl Source {
         }
     }
 
-    async fn fetch(
-        &self,
-        job: &JobContext,
-        asset: &Asset,
-        url: &SourceUrl,
-        file: &Path,
-    ) -> Result<Obtained, JobError> {
+    async fn fetch(&self, job: &JobContext, asset: &Asset, url: &SourceUrl, file: &Path) -> Result<Obtained, JobError> {
         job.progress(5, "fetching the document").await;
         let known = asset.fetched_url.clone().map(|url| Validators {
             url,

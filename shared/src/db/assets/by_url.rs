@@ -32,10 +32,7 @@ pub struct NewByUrl<'a> {
 ///
 /// # Errors
 /// When the database refuses or is away.
-pub async fn insert_by_url(
-    connection: &mut PgConnection,
-    new: &NewByUrl<'_>,
-) -> Result<Option<Asset>, sqlx::Error> {
+pub async fn insert_by_url(connection: &mut PgConnection, new: &NewByUrl<'_>) -> Result<Option<Asset>, sqlx::Error> {
     sqlx::query_as(concat!(
         "INSERT INTO assets (id, org_id, name, source_url, job_id) VALUES ($1, $2, $3, $4, $5)
          ON CONFLICT ON CONSTRAINT assets_org_source_url DO NOTHING
