@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use millrace_shared::auth::JwtVerifier;
 use millrace_shared::config::ApiConfig;
+use millrace_shared::fetch::FetchRules;
 use millrace_shared::jobs::{KindSet, Kinds};
 use millrace_shared::queue::Queues;
 use millrace_shared::storage::Storage;
@@ -45,6 +46,7 @@ struct Inner {
     tokens: Option<JwtVerifier>,
     metrics: MetricsHandle,
     limits: Limits,
+    fetch_rules: FetchRules,
     draining: CancellationToken,
     waiter: Waiter,
     doorkeeper: Doorkeeper,
@@ -78,6 +80,7 @@ impl AppState {
                 upload_bytes: config.max_upload_bytes,
                 request_timeout: config.request_timeout,
             },
+            fetch_rules: config.fetch.clone(),
             draining,
             waiter: Waiter::default(),
             description: Bytes::from(crate::openapi().to_pretty_json()?),
@@ -124,6 +127,12 @@ impl AppState {
     #[must_use]
     pub fn limits(&self) -> Limits {
         self.0.limits
+    }
+
+    /// What may be fetched by its URL.
+    #[must_use]
+    pub(crate) fn fetch_rules(&self) -> &FetchRules {
+        &self.0.fetch_rules
     }
 
     /// Tells when jobs end.

@@ -9,7 +9,7 @@ use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
@@ -20,7 +20,7 @@ use object_store::prefix::PrefixStore;
 use object_store::{ClientOptions, ObjectStore, ObjectStoreExt as _, RetryConfig};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use uuid::Uuid;
 
 use crate::config::StorageConfig;
@@ -30,6 +30,8 @@ use crate::ids::{AssetId, OrgId};
 const PART_BYTES: usize = 6 << 20;
 /// Parts on their way at once: with the one being filled, an upload holds at most three.
 const PARTS_IN_FLIGHT: usize = 2;
+/// Local files are read in pieces of this size.
+const PIECE_BYTES: usize = 256 << 10;
 
 /// What can go wrong with the store.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +69,12 @@ impl ObjectKey {
     #[must_use]
     pub fn asset(org: OrgId, asset: AssetId) -> Self {
         Self(format!("assets/{org}/{asset}"))
+    }
+
+    /// A new place for bytes of an asset that may change: no two calls give the same.
+    #[must_use]
+    pub fn version(org: OrgId, asset: AssetId) -> Self {
+        Self(format!("assets/{org}/{asset}/{}", Uuid::now_v7()))
     }
 
     fn path(&self) -> Path {
@@ -143,6 +151,22 @@ impl Storage {
         }
         file.flush().await.map_err(StorageError::File)?;
         Ok(size_bytes)
+    }
+
+    /// Copies a local file to the object, which becomes visible when it is whole.
+    ///
+    /// # Errors
+    /// When the store or the file system fails; nothing is visible then.
+    pub async fn store(&self, key: &ObjectKey, from: &FilePath) -> Result<Received, StorageError> {
+        let mut file = tokio::fs::File::open(from).await.map_err(StorageError::File)?;
+        let mut upload = self.upload(key, u64::MAX);
+        loop {
+            let mut piece = BytesMut::with_capacity(PIECE_BYTES);
+            if file.read_buf(&mut piece).await.map_err(StorageError::File)? == 0 {
+                return upload.finish().await;
+            }
+            upload.write(piece.freeze()).await?;
+        }
     }
 
     /// Deletes the object; one that is gone already is fine.
@@ -343,6 +367,20 @@ mod tests {
         let copy = directory.path().join("copy");
         assert_eq!(storage.download(&key, &copy).await.expect("downloaded"), 15 << 20);
         assert_eq!(std::fs::read(copy).expect("the copy"), vec![7_u8; 15 << 20]);
+    }
+
+    #[tokio::test]
+    async fn a_local_file_is_stored_whole_and_each_version_apart() {
+        let (directory, storage) = storage();
+        let (org, asset) = (OrgId::new(), AssetId::new());
+        let (first, second) = (ObjectKey::version(org, asset), ObjectKey::version(org, asset));
+        assert_ne!(first, second);
+        let (file, copy) = (directory.path().join("file"), directory.path().join("copy"));
+        std::fs::write(&file, vec![7_u8; 700_000]).expect("a file");
+        let received = storage.store(&first, &file).await.expect("stored");
+        assert_eq!((received.size_bytes, received.sha256), (700_000, Sha256::digest(vec![7_u8; 700_000]).into()));
+        assert_eq!(storage.download(&first, &copy).await.expect("downloaded"), 700_000);
+        assert!(matches!(storage.read(&second).await.err(), Some(StorageError::Missing(_))));
     }
 
     #[tokio::test]

@@ -11,6 +11,7 @@ mod redis_view;
 mod slots;
 mod tenants;
 mod until;
+mod web;
 
 pub use audit::{Audit, audit, audit_within, forgotten};
 pub use ledger::{JobFacts, Ledger};
@@ -22,3 +23,4 @@ pub use redis_view::RedisView;
 pub use slots::all_slots_are_free;
 pub use tenants::clients_of_new_orgs;
 pub use until::{PATIENCE, until};
+pub use web::{Answer, Asked, Certificate, Step, Web, answer, redirect};

@@ -1,11 +1,13 @@
 //! The worker's parts: the binary wires them, the tests reach them.
 
 mod engine;
+mod fetch;
 mod handler;
 mod handlers;
 pub mod ingest;
 mod serve;
 mod server;
+mod sweep;
 
 pub use serve::{run_suspects, serve, serve_without_ledger};
 

@@ -9,7 +9,9 @@ use millrace_shared::{
     db,
     jobs::KindSet,
     queue::Queues,
-    signals, telemetry,
+    signals,
+    storage::Storage,
+    telemetry,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -17,6 +19,7 @@ use crate::{
     engine::{self, CANNOT_BEGIN, Engine, Truth},
     handlers,
     server::{self, Checks},
+    sweep,
 };
 
 /// Redis answers in microseconds; a call that takes this long is lost.
@@ -70,6 +73,11 @@ async fn serve_with(config: WorkerConfig, truth: Truth) -> anyhow::Result<()> {
     let handlers_runtime = tokio::runtime::Builder::new_multi_thread().thread_name("handlers").enable_all().build()?;
     let end = CancellationToken::new();
     let health = tokio::spawn(server::serve(listener, checks, end.clone()));
+    let sweeper = (truth == Truth::Ledger).then(|| -> anyhow::Result<_> {
+        let storage = Storage::open(&config.common.storage)?;
+        Ok(tokio::spawn(sweep::run(pool.clone(), storage, end.clone())))
+    });
+    let sweeper = sweeper.transpose()?;
     let engine = Engine {
         truth,
         pool: pool.clone(),
@@ -88,6 +96,9 @@ async fn serve_with(config: WorkerConfig, truth: Truth) -> anyhow::Result<()> {
     handlers_runtime.shutdown_background();
     end.cancel();
     health.await??;
+    if let Some(sweeper) = sweeper {
+        sweeper.await?;
+    }
     pool.close().await;
     tracing::info!(jobs.handed_back = handed_back, "drained");
     Ok(())

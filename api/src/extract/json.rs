@@ -43,11 +43,14 @@ impl<T: DeserializeOwned> FromRequest<AppState> for OptionalJson<T> {
 }
 
 fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
-    match media_type(headers).as_deref() {
-        Some("application/json") => Ok(()),
-        Some(other) if other.starts_with("application/") && other.ends_with("+json") => Ok(()),
-        _ => Err(ApiError::UnsupportedMediaType("application/json")),
-    }
+    if is_json(headers) { Ok(()) } else { Err(ApiError::UnsupportedMediaType("application/json")) }
+}
+
+/// Whether a body is said to be JSON.
+pub fn is_json(headers: &HeaderMap) -> bool {
+    media_type(headers).is_some_and(|essence| {
+        essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
+    })
 }
 
 async fn read(request: Request, state: &AppState) -> Result<Bytes, ApiError> {

@@ -7,7 +7,7 @@ mod path;
 mod query;
 
 pub use auth::{Operator, Submitter};
-pub use json::{Json, OptionalJson};
+pub use json::{Json, OptionalJson, is_json};
 pub use object::Object;
 pub use path::Path;
 pub use query::{Query, from_text};

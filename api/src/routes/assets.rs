@@ -83,10 +83,12 @@ pub(super) async fn delete(
     Path(id): Path<AssetId>,
 ) -> Result<StatusCode, ApiError> {
     for _ in 0..TRIES {
-        if let Some(object) = try_delete(&state, caller.org, id).await? {
+        if let Deleted::Whole(object) = try_delete(&state, caller.org, id).await? {
             // The rows are gone. A crash or a failure here leaves an object that nobody names, which costs space and nothing else;
             // the other order could leave a row whose bytes are gone.
-            if let Err(error) = state.storage().delete(&object).await {
+            if let Some(object) = object
+                && let Err(error) = state.storage().delete(&object).await
+            {
                 tracing::error!(error = &error as &dyn std::error::Error, object = %object, "a deleted asset's object is left over");
             }
             return Ok(StatusCode::NO_CONTENT);
@@ -95,17 +97,24 @@ pub(super) async fn delete(
     Err(ApiError::Unavailable("the asset", None))
 }
 
-/// Deletes the rows; `None` when the asset got another job in between.
-async fn try_delete(state: &AppState, org: OrgId, id: AssetId) -> Result<Option<ObjectKey>, ApiError> {
+/// What came of deleting the rows.
+enum Deleted {
+    /// The asset got another job in between.
+    Not,
+    /// They are gone, and this object with them; one of a URL may have none yet.
+    Whole(Option<ObjectKey>),
+}
+
+async fn try_delete(state: &AppState, org: OrgId, id: AssetId) -> Result<Deleted, ApiError> {
     let mut transaction = state.database().begin().await?;
     let asset = assets::get(&mut transaction, org, id).await?.ok_or(ApiError::NotFound("asset"))?;
     let cancelled = ledger::cancel(&mut transaction, org, asset.job_id).await?;
     if !assets::delete(&mut transaction, org, id, asset.job_id).await? {
-        return Ok(None);
+        return Ok(Deleted::Not);
     }
     transaction.commit().await?;
     if let Some(ended) = &cancelled {
         withdraw(state, ended).await;
     }
-    Ok(Some(asset.storage_key))
+    Ok(Deleted::Whole(asset.storage_key))
 }

@@ -2,6 +2,7 @@
 //! the tests that go through every route read it back from there.
 
 mod assets;
+mod by_url;
 mod chunks;
 mod dead_letters;
 mod docs;

@@ -2,7 +2,7 @@
 //!
 //! The file streams to the object store while it is hashed; memory stays flat. Its type is told from its first bytes. A file of a type
 //! that nobody can read is taken in all the same: its asset becomes `failed`, with the type, where its owner will look for it. The name
-//! is a label and nothing else.
+//! is a label and nothing else. A body of JSON names a document by its URL instead: see [`super::by_url`].
 
 use std::time::Duration;
 
@@ -19,20 +19,21 @@ use millrace_shared::db::jobs::{self, JobRow};
 use millrace_shared::ids::{AssetId, OrgId};
 use millrace_shared::intake::{self, IntakeError};
 use millrace_shared::jobs::{AssetProcess, JobPayload as _, JobRequest, NewJob};
+use millrace_shared::label;
 use millrace_shared::ledger::Accepted;
 use millrace_shared::media::{self, MediaType};
 use millrace_shared::storage::{ObjectKey, Received, Upload};
 use utoipa::ToSchema;
 
+use super::by_url::{self, AssetByUrl};
 use crate::envelope::TraceContext;
 use crate::error::ApiError;
-use crate::extract::{Submitter, media_type};
+use crate::extract::{Submitter, is_json, media_type};
 use crate::paced::{Paced, Progress};
 use crate::state::AppState;
 use crate::wire::{Asset, Uploaded};
 
 const FIELD: &str = "file";
-const NAME_CHARS: usize = 255;
 
 /// The form of an upload.
 #[derive(ToSchema)]
@@ -45,20 +46,25 @@ pub(super) struct UploadForm {
 
 /// Upload a document.
 ///
+/// As a file in a form, or by its URL as JSON.
+///
 /// PDF, DOCX, PPTX, XLSX, XLS, ODT, ODS, ODP, EPUB, RTF, HTML, Markdown, CSV or plain text, told from its bytes.
 ///
 /// A file of any other type is taken too; its asset becomes `failed` with `unsupported_media_type` and the type that was found.
 /// The same bytes twice in one organisation are one asset: the second upload answers 200 with the first one's, and a failed one is
 /// processed again.
+///
+/// A URL is fetched by a worker, from public addresses only; the job ends when the text is there. The same URL twice in one organisation is
+/// one asset: it is fetched again and processed again if it has changed. Its `media_type`, `size_bytes` and `sha256` are null until then.
 #[utoipa::path(
     post, path = "/v1/assets", tag = "Assets", operation_id = "uploadAsset",
-    request_body(content = UploadForm, content_type = "multipart/form-data"),
+    request_body(content((UploadForm = "multipart/form-data"), (AssetByUrl = "application/json"))),
     responses(
-        (status = 202, description = "It is stored and will be processed", body = Uploaded, headers(("location" = String, description = "The asset"))),
+        (status = 202, description = "It is stored, or noted, and will be processed", body = Uploaded, headers(("location" = String, description = "The asset"))),
         (status = 200, description = "The organisation has these bytes already", body = Uploaded),
         (status = 413, description = "It is larger than `MILLRACE_MAX_UPLOAD_BYTES`"),
-        (status = 415, description = "The body is no multipart form"),
-        (status = 422, description = "There must be exactly one field `file`, and it must not be empty"),
+        (status = 415, description = "The body is neither a multipart form nor JSON"),
+        (status = 422, description = "There must be exactly one field `file`, and it must not be empty; or a `url` that may be fetched"),
     ),
 )]
 pub(super) async fn upload(
@@ -67,6 +73,9 @@ pub(super) async fn upload(
     Extension(trace): Extension<TraceContext>,
     request: Request,
 ) -> Result<Response, ApiError> {
+    if is_json(request.headers()) {
+        return by_url::take(&state, caller.org, trace.0, request).await;
+    }
     let mut form = Form::open(request, state.limits().request_timeout).await?;
     let id = AssetId::new();
     let key = ObjectKey::asset(caller.org, id);
@@ -104,7 +113,7 @@ struct Form {
 impl Form {
     async fn open(request: Request, patience: Duration) -> Result<Self, ApiError> {
         if media_type(request.headers()).as_deref() != Some("multipart/form-data") {
-            return Err(ApiError::UnsupportedMediaType("multipart/form-data"));
+            return Err(ApiError::UnsupportedMediaType("multipart/form-data or application/json"));
         }
         let progress = Progress::default();
         let request = request.map(|body| Body::from_stream(Paced::new(body, progress.clone())));
@@ -148,7 +157,7 @@ async fn receive(
     progress: &Progress,
     patience: Duration,
 ) -> Result<File, ApiError> {
-    let name = label(field.file_name().unwrap_or_default());
+    let name = label::of_file(field.file_name().unwrap_or_default()).unwrap_or_else(|| "unnamed".to_owned());
     let mut head = BytesMut::new();
     let mut media_type = None;
     loop {
@@ -170,14 +179,6 @@ async fn receive(
         return Err(ApiError::invalid(FIELD, "is empty"));
     }
     Ok(File { name, media_type: media_type.unwrap_or_else(|| media::detect(&head)) })
-}
-
-/// The last part of whatever the client says the file is called, without control characters.
-fn label(file_name: &str) -> String {
-    let last = file_name.rsplit(['/', '\\']).next().unwrap_or_default();
-    let label: String = last.chars().filter(|letter| !letter.is_control()).take(NAME_CHARS).collect();
-    let label = label.trim();
-    if label.is_empty() { "unnamed".to_owned() } else { label.to_owned() }
 }
 
 /// A document that was received, on its way into the ledger.
@@ -216,7 +217,7 @@ impl Document {
     }
 
     fn job(&self, state: &AppState, asset_id: AssetId) -> Result<NewJob, ApiError> {
-        let payload = serde_json::to_value(AssetProcess { asset_id }).map_err(ApiError::internal)?;
+        let payload = serde_json::to_value(AssetProcess::new(asset_id)).map_err(ApiError::internal)?;
         let request = vec![JobRequest::new(AssetProcess::KIND, payload)];
         let jobs = intake::check(state.kinds(), request, &self.trace, |_| String::new()).map_err(ApiError::Invalid)?;
         jobs.into_iter().next().ok_or_else(|| ApiError::internal("a checked request gave no job"))
@@ -265,21 +266,22 @@ impl Document {
     }
 }
 
-/// The same bytes were deleted while they were uploaded again.
-fn gone() -> ApiError {
+/// The same document was deleted while it was taken in again.
+pub(super) fn gone() -> ApiError {
     ApiError::Conflict {
         code: "asset_deleted",
-        detail: "the same file was deleted at the same moment; upload it again".to_owned(),
+        detail: "the same document was deleted at the same moment; send it again".to_owned(),
     }
 }
 
+/// Whether the organisation had the document already.
 #[derive(Clone, Copy, PartialEq)]
-enum Seen {
+pub(super) enum Seen {
     First,
     Before,
 }
 
-fn answer(status: StatusCode, asset: assets::Asset, job: Option<JobRow>, seen: Seen) -> Response {
+pub(super) fn answer(status: StatusCode, asset: assets::Asset, job: Option<JobRow>, seen: Seen) -> Response {
     let location = HeaderValue::try_from(format!("/v1/assets/{}", asset.id));
     let body = Uploaded {
         asset: Asset::from(asset),
@@ -291,26 +293,4 @@ fn answer(status: StatusCode, asset: assets::Asset, job: Option<JobRow>, seen: S
         response.headers_mut().insert(LOCATION, location);
     }
     response
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_label_is_never_a_path() {
-        for (given, label_of) in [
-            ("report.pdf", "report.pdf"),
-            ("../../etc/passwd", "passwd"),
-            ("C:\\Users\\x\\a.docx", "a.docx"),
-            ("a\u{0}b\r\n.txt", "ab.txt"),
-            ("", "unnamed"),
-            ("..", ".."),
-            ("  \u{7f} ", "unnamed"),
-            ("/", "unnamed"),
-        ] {
-            assert_eq!(label(given), label_of, "{given:?}");
-        }
-        assert_eq!(label(&"ä".repeat(300)).chars().count(), 255);
-    }
 }

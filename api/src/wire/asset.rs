@@ -40,11 +40,11 @@ impl From<AssetState> for assets::AssetState {
     }
 }
 
-/// An uploaded document.
+/// A document, uploaded or fetched by its URL.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[schema(example = json!({
     "id": "0193e4a8-7a10-7b1e-8a45-2f9a1c3d4e5f", "name": "report.pdf", "state": "ready", "media_type": "application/pdf",
-    "size_bytes": 48_213, "sha256": "a9955637ed45683a104f0c4b0a08f1bd6ad05be87263cfe95cf9b3952fe9242c",
+    "source_url": null, "fetched_at": null, "size_bytes": 48_213, "sha256": "a9955637ed45683a104f0c4b0a08f1bd6ad05be87263cfe95cf9b3952fe9242c",
     "title": "Water levels", "author": "The millers", "document_created_at": "2026-01-30T16:12:00Z", "document_modified_at": null,
     "language": "en", "pages": 3, "words": 1204, "chunks": 9, "warnings": [], "error": null,
     "job_id": "0193e4a8-6f4e-7c3a-9d55-0f6a3c1b2d7e", "created_at": "2026-01-31T08:00:00Z", "updated_at": "2026-01-31T08:00:01Z"
@@ -53,16 +53,21 @@ pub struct Asset {
     /// Its id.
     #[schema(value_type = uuid::Uuid)]
     pub id: AssetId,
-    /// The uploader's name for it.
+    /// The uploader's name for it, or its server's.
     pub name: String,
     /// Where it stands.
     pub state: AssetState,
-    /// Told from its bytes.
-    pub media_type: String,
+    /// Where it is fetched from, unless it was uploaded.
+    #[schema(format = "uri")]
+    pub source_url: Option<String>,
+    /// When that address last gave these bytes, or told that they have not changed.
+    pub fetched_at: Option<DateTime<Utc>>,
+    /// Told from its bytes. This, the size and the hash are null while a document of a URL has never been fetched and read.
+    pub media_type: Option<String>,
     /// Its size.
-    pub size_bytes: i64,
+    pub size_bytes: Option<i64>,
     /// SHA-256 of its bytes, in hexadecimal.
-    pub sha256: String,
+    pub sha256: Option<String>,
     /// The document's own title.
     pub title: Option<String>,
     /// Who wrote it, by its own account.
@@ -118,9 +123,11 @@ impl From<assets::Asset> for Asset {
             id: asset.id,
             name: asset.name,
             state: asset.state.into(),
+            source_url: asset.source_url.map(|url| url.reveal().to_owned()),
+            fetched_at: asset.fetched_at,
             media_type: asset.media_type,
             size_bytes: asset.size_bytes,
-            sha256: hexadecimal(&asset.sha256),
+            sha256: asset.sha256.as_deref().map(hexadecimal),
             title: asset.title,
             author: asset.author,
             document_created_at: asset.document_created_at,
@@ -157,7 +164,7 @@ pub struct Uploaded {
     pub asset: Asset,
     /// The job that processes it; null where it ended so long ago that it is no longer kept.
     pub job: Option<Job>,
-    /// Whether the organisation had these bytes already: then this is the earlier document.
+    /// Whether the organisation had these bytes, or this URL, already: then this is the earlier document.
     pub duplicate: bool,
 }
 

@@ -13,9 +13,10 @@ use super::secret::{self, JWT_SECRET_BYTES, PASSWORD_BYTES};
 use super::settings::{self as table, Absent, SETTINGS, Setting, TEST_PREFIX};
 use super::source::Source;
 use super::{
-    AdminConfig, ApiConfig, CommonConfig, DatabaseConfig, Environment, ExtractConfig, JwtConfig, LogConfig, LogFormat,
-    PartialConfig, RetentionConfig, StorageConfig, WorkerConfig,
+    AdminConfig, ApiConfig, CommonConfig, DatabaseConfig, Environment, ExtractConfig, FetchConfig, JwtConfig,
+    LogConfig, LogFormat, PartialConfig, RetentionConfig, StorageConfig, WorkerConfig,
 };
+use crate::fetch::FetchRules;
 
 impl ApiConfig {
     /// Reads what `millrace-api` needs.
@@ -32,6 +33,7 @@ impl ApiConfig {
             usize::try_from(size).map_err(|_| "is larger than this machine can address".to_owned())
         });
         let max_upload_bytes = reader.value(&table::MAX_UPLOAD_BYTES, parse::bytes);
+        let fetch = reader.fetch_rules();
         let request_timeout = reader.value(&table::REQUEST_TIMEOUT, parse::duration);
         let drain_timeout = reader.value(&table::DRAIN_TIMEOUT, parse::duration);
         let address_file = reader.path(&table::ADDRESS_FILE);
@@ -42,6 +44,7 @@ impl ApiConfig {
                 jwt,
                 max_body_bytes: max_body_bytes?,
                 max_upload_bytes: max_upload_bytes?,
+                fetch: fetch?,
                 request_timeout: request_timeout?,
                 drain_timeout: drain_timeout?,
                 address_file,
@@ -63,6 +66,7 @@ impl WorkerConfig {
         let lease = reader.value(&table::LEASE, parse::duration);
         let drain_timeout = reader.value(&table::DRAIN_TIMEOUT, parse::duration);
         let extract = reader.extract();
+        let fetch = reader.fetch();
         let retention = reader.retention();
         let address_file = reader.path(&table::ADDRESS_FILE);
         reader.finish(|| {
@@ -73,6 +77,7 @@ impl WorkerConfig {
                 lease: lease?,
                 drain_timeout: drain_timeout?,
                 extract: extract?,
+                fetch: fetch?,
                 retention: retention?,
                 address_file,
             })
@@ -320,6 +325,32 @@ impl<'a> Reader<'a> {
             warm: warm?,
             max_chars: max_chars?,
             chunk_chars: chunk_chars?,
+        })
+    }
+
+    fn fetch_rules(&mut self) -> Option<FetchRules> {
+        let ports = self.value(&table::FETCH_PORTS, parse::ports);
+        let allowed = match self.text(&table::FETCH_ALLOW) {
+            None => Some(Vec::new()),
+            Some(_) => self.value(&table::FETCH_ALLOW, parse::networks),
+        };
+        Some(FetchRules { ports: ports?, allowed: allowed? })
+    }
+
+    fn fetch(&mut self) -> Option<FetchConfig> {
+        let rules = self.fetch_rules();
+        let max_redirects = self.value(&table::FETCH_REDIRECTS, parse::whole(0, 20));
+        let connect_timeout = self.value(&table::FETCH_CONNECT, parse::duration);
+        let idle_timeout = self.value(&table::FETCH_IDLE, parse::duration);
+        let timeout = self.value(&table::FETCH_TIMEOUT, parse::duration);
+        let max_bytes = self.value(&table::MAX_UPLOAD_BYTES, parse::bytes);
+        Some(FetchConfig {
+            rules: rules?,
+            max_redirects: max_redirects?,
+            connect_timeout: connect_timeout?,
+            idle_timeout: idle_timeout?,
+            timeout: timeout?,
+            max_bytes: max_bytes?,
         })
     }
 

@@ -19,6 +19,8 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
+use crate::fetch::FetchRules;
+
 pub use error::{ConfigError, Problem};
 pub use parse::QueueSlots;
 pub use source::Source;
@@ -114,6 +116,8 @@ pub struct ApiConfig {
     pub max_body_bytes: usize,
     /// Largest uploaded file.
     pub max_upload_bytes: u64,
+    /// What may be fetched by its URL.
+    pub fetch: FetchRules,
     /// Longest time for a request other than an upload or a long poll.
     pub request_timeout: Duration,
     /// How long requests may still take after SIGTERM.
@@ -137,6 +141,23 @@ pub struct ExtractConfig {
     pub max_chars: u32,
     /// Aimed-at length of a chunk, in characters.
     pub chunk_chars: u32,
+}
+
+/// How documents are fetched by their URL.
+#[derive(Debug, Clone)]
+pub struct FetchConfig {
+    /// What may be fetched.
+    pub rules: FetchRules,
+    /// How many redirects are followed.
+    pub max_redirects: u32,
+    /// How long it may take to find a server and to connect to it.
+    pub connect_timeout: Duration,
+    /// How long a server may be silent.
+    pub idle_timeout: Duration,
+    /// How long it may take in all.
+    pub timeout: Duration,
+    /// Largest document.
+    pub max_bytes: u64,
 }
 
 /// How long the ledger keeps what is over.
@@ -163,6 +184,8 @@ pub struct WorkerConfig {
     pub drain_timeout: Duration,
     /// Document parsing.
     pub extract: ExtractConfig,
+    /// Fetching documents.
+    pub fetch: FetchConfig,
     /// How long the ledger keeps what is over.
     pub retention: RetentionConfig,
     /// Where to write the bound address.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use url::Url;
 
+use crate::fetch::{Network, Ports};
 use crate::jobs::{QueueName, UnknownQueue};
 
 pub(super) type Parsed<T> = Result<T, String>;
@@ -80,6 +81,28 @@ pub(super) fn whole(low: u32, high: u32) -> impl Fn(&str) -> Parsed<u32> {
         Ok(number) if (low..=high).contains(&number) => Ok(number),
         _ => Err(format!("is not a whole number from {low} to {high}: `{text}`")),
     }
+}
+
+/// `80,443`, or `any`.
+pub(super) fn ports(text: &str) -> Parsed<Ports> {
+    if text == "any" {
+        return Ok(Ports::Any);
+    }
+    let mut ports = Vec::new();
+    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        let port = part.parse().ok().filter(|port| *port != 0);
+        ports.push(port.ok_or_else(|| format!("holds `{part}`, which is not a port from 1 to 65535 (or say `any`)"))?);
+    }
+    if ports.is_empty() {
+        return Err("names no port".to_owned());
+    }
+    Ok(Ports::Only(ports))
+}
+
+/// `10.20.0.0/16,fd00:20::/64`.
+pub(super) fn networks(text: &str) -> Parsed<Vec<Network>> {
+    let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+    parts.map(|part| part.parse().map_err(|error: crate::fetch::NetworkError| format!("is wrong: {error}"))).collect()
 }
 
 pub(super) fn address(text: &str) -> Parsed<SocketAddr> {

@@ -97,8 +97,8 @@ settings! {
         "Longest a request may take, uploads and long polls excepted (these have limits of their own).";
     MAX_BODY_BYTES: "MILLRACE_MAX_BODY_BYTES", &[Api], Default("2MiB"), "4MiB",
         "Largest JSON body.";
-    MAX_UPLOAD_BYTES: "MILLRACE_MAX_UPLOAD_BYTES", &[Api], Default("256MiB"), "1GiB",
-        "Largest uploaded file.";
+    MAX_UPLOAD_BYTES: "MILLRACE_MAX_UPLOAD_BYTES", &[Api, Worker], Default("256MiB"), "1GiB",
+        "Largest uploaded file, and largest one that is fetched by its URL.";
     DRAIN_TIMEOUT: "MILLRACE_DRAIN_TIMEOUT", &[Api, Worker], Default("25s"), "25s",
         "How long requests and running jobs may still take after SIGTERM. Keep the orchestrator's grace period above it.";
     QUEUES: "MILLRACE_QUEUES", &[Worker], Default("asset=2,probe=16"), "asset=4,probe=64",
@@ -125,6 +125,18 @@ settings! {
         "Most characters of text that one document may give.";
     CHUNK_CHARS: "MILLRACE_CHUNK_CHARS", &[Worker], Default("1000"), "1500",
         "Aimed-at length of a chunk, in characters.";
+    FETCH_PORTS: "MILLRACE_FETCH_PORTS", &[Api, Worker], Default("80,443"), "80,443,8443",
+        "Ports that documents are fetched from, or `any`. See `docs/assets-by-url.md`.";
+    FETCH_ALLOW: "MILLRACE_FETCH_ALLOW_ADDRESSES", &[Api, Worker], Optional, "10.20.0.0/16,fd00:20::/64",
+        "Addresses and ranges that documents are fetched from though they are not public, such as a document server of your own. Everybody who may upload can then read what answers there.";
+    FETCH_REDIRECTS: "MILLRACE_FETCH_MAX_REDIRECTS", &[Worker], Default("5"), "3",
+        "How many redirects are followed to a document.";
+    FETCH_CONNECT: "MILLRACE_FETCH_CONNECT_TIMEOUT", &[Worker], Default("10s"), "5s",
+        "How long it may take to find a document's server and to connect to it.";
+    FETCH_IDLE: "MILLRACE_FETCH_IDLE_TIMEOUT", &[Worker], Default("20s"), "10s",
+        "How long a document's server may be silent, before it answers and within its answer.";
+    FETCH_TIMEOUT: "MILLRACE_FETCH_TIMEOUT", &[Worker], Default("2m"), "1m",
+        "How long fetching one document may take in all.";
     LOG: "MILLRACE_LOG", EVERYONE, Default("info"), "info,millrace_worker=debug",
         "What is logged: a level, or a list of `target=level`.";
     LOG_FORMAT: "MILLRACE_LOG_FORMAT", EVERYONE, Default("text"), "json",

@@ -126,6 +126,18 @@ fn malformed_values_are_refused() {
             assert!(text.contains(&format!("{name} is not a retention")), "{retention} gave:\n{text}");
         }
     }
+    for (name, value) in [
+        ("MILLRACE_FETCH_PORTS", "0"),
+        ("MILLRACE_FETCH_PORTS", "all"),
+        ("MILLRACE_FETCH_PORTS", "80,65536"),
+        ("MILLRACE_FETCH_PORTS", ","),
+        ("MILLRACE_FETCH_ALLOW_ADDRESSES", "10.0.0.1/8"),
+        ("MILLRACE_FETCH_ALLOW_ADDRESSES", "intranet"),
+        ("MILLRACE_FETCH_MAX_REDIRECTS", "21"),
+    ] {
+        let text = worker_problem(&source(&[(name, value)]));
+        assert!(text.contains(&format!("{name} ")), "{name}={value} gave:\n{text}");
+    }
     for queues in ["asset", "asset=0", "asset=x", "asset=2,asset=3", ",", "asset=99999"] {
         let text = worker_problem(&source(&[("MILLRACE_QUEUES", queues)]));
         assert!(text.contains("MILLRACE_QUEUES "), "{queues} gave:\n{text}");

@@ -4,11 +4,23 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
 use super::{Page, PageRequest};
+use crate::fetch::SourceUrl;
 use crate::ids::{AssetId, JobId, OrgId};
 use crate::storage::ObjectKey;
 
+macro_rules! columns {
+    () => {
+        "id, org_id, name, media_type, size_bytes, coalesce(sha256, fetched_sha256) AS sha256, storage_key, \
+         source_url, fetched_url, etag, last_modified, fetched_at, state, job_id, title, author, document_created_at, \
+         document_modified_at, language, pages, words, chunks, warnings, \
+         error_code, error_message, created_at, updated_at"
+    };
+}
+
+mod by_url;
 mod extraction;
 
+pub use by_url::{Content, NewByUrl, Validators, find_by_url, insert_by_url, replace_content, still_current};
 pub use extraction::{Chunk, Extraction, Warning, store_extraction};
 
 /// Where an asset stands.
@@ -24,7 +36,7 @@ pub enum AssetState {
     Failed,
 }
 
-/// An uploaded document.
+/// A document, uploaded or fetched by its URL.
 #[derive(Debug, Clone, sqlx::FromRow)]
 pub struct Asset {
     /// Its id.
@@ -33,14 +45,25 @@ pub struct Asset {
     pub org_id: OrgId,
     /// A label from the uploader; nothing is built from it.
     pub name: String,
-    /// Told from the bytes, such as `application/pdf`.
-    pub media_type: String,
+    /// Told from the bytes, such as `application/pdf`. This and the three below are known of every upload, and of what is fetched by
+    /// its URL once a fetch has succeeded.
+    pub media_type: Option<String>,
     /// Size in bytes.
-    pub size_bytes: i64,
+    pub size_bytes: Option<i64>,
     /// SHA-256 of the bytes.
-    pub sha256: Vec<u8>,
+    pub sha256: Option<Vec<u8>>,
     /// Where the bytes are.
-    pub storage_key: ObjectKey,
+    pub storage_key: Option<ObjectKey>,
+    /// Where it is fetched from, unless it was uploaded.
+    pub source_url: Option<SourceUrl>,
+    /// The last hop of the fetch that gave the bytes.
+    pub fetched_url: Option<SourceUrl>,
+    /// The `ETag` of that hop.
+    pub etag: Option<String>,
+    /// The `Last-Modified` of that hop.
+    pub last_modified: Option<String>,
+    /// When the source last told that these are its bytes.
+    pub fetched_at: Option<DateTime<Utc>>,
     /// Where it stands.
     pub state: AssetState,
     /// The job that processes it, or did so last.
@@ -95,14 +118,6 @@ pub struct NewAsset<'a> {
     pub job: JobId,
 }
 
-macro_rules! columns {
-    () => {
-        "id, org_id, name, media_type, size_bytes, sha256, storage_key, state, job_id, title, author, document_created_at, \
-         document_modified_at, language, pages, words, chunks, warnings, \
-         error_code, error_message, created_at, updated_at"
-    };
-}
-
 /// Records an upload; `None` if the organisation has these bytes already.
 ///
 /// # Errors
@@ -139,7 +154,7 @@ pub async fn get(connection: &mut PgConnection, org: OrgId, id: AssetId) -> Resu
         .await
 }
 
-/// The asset that has these bytes.
+/// The uploaded asset that has these bytes.
 ///
 /// # Errors
 /// When the database is away.

@@ -11,7 +11,7 @@ mod rate;
 mod registry;
 mod submit;
 
-pub use asset::AssetProcess;
+pub use asset::{AssetProcess, Fetch};
 pub use policy::{Backoff, KindRate, OnConflict, Policy, RateScope};
 pub use probe::{PacedProbe, Probe, ProbeLimit, ProbeOutcome};
 pub use rate::{Rate, RateError};

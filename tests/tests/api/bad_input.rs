@@ -10,6 +10,7 @@ use super::description::{Operation, invalid, operations, problem};
 /// A body that each route takes: what is changed in it is the one thing wrong. A new route with a body needs a row here.
 fn good_body(operation: &str) -> Option<Value> {
     Some(match operation {
+        "uploadAsset" => json!({ "url": "https://example.org/report.pdf", "name": "Report" }),
         "submitJob" => json!({ "kind": "probe", "delay_ms": 3_600_000 }),
         "submitJobs" => json!({ "jobs": [{ "kind": "probe", "delay_ms": 3_600_000 }] }),
         "limitQueue" => json!({ "concurrency": 1000 }),
@@ -64,6 +65,9 @@ async fn every_body_is_checked() -> Result<()> {
             Some("json"),
             Some("multipart/form-data"),
         ] {
+            if content_type.is_some_and(|content_type| operation.bodies.iter().any(|body| body == content_type)) {
+                continue;
+            }
             let reply = send(client, &operation, content_type, good.to_string().into()).await?;
             problem(&reply, 415, "unsupported_media_type");
         }

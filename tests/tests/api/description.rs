@@ -17,6 +17,8 @@ pub struct Operation {
     pub query: Vec<String>,
     /// The media type of its body, if it takes one.
     pub body: Option<String>,
+    /// All media types that it takes.
+    pub bodies: Vec<String>,
     /// Names of its body's fields.
     pub fields: Vec<String>,
     pub body_is_required: bool,
@@ -37,7 +39,11 @@ pub async fn operations(client: &Client) -> Result<Vec<Operation>> {
 
 fn read(description: &Value, path: &str, method: &str, operation: &Value) -> Result<Operation> {
     let parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
-    let content = operation["requestBody"]["content"].as_object().and_then(|content| content.iter().next());
+    let bodies = operation["requestBody"]["content"].as_object();
+    // What is JSON is what the tables change field by field.
+    let content = bodies.and_then(|bodies| {
+        bodies.iter().find(|(media_type, _)| *media_type == "application/json").or_else(|| bodies.iter().next())
+    });
     let schema = content.map(|(_, content)| body_schema(description, &content["schema"]));
     Ok(Operation {
         id: operation["operationId"].as_str().context("no operationId")?.to_owned(),
@@ -50,6 +56,7 @@ fn read(description: &Value, path: &str, method: &str, operation: &Value) -> Res
             .filter_map(|parameter| parameter["name"].as_str().map(str::to_owned))
             .collect(),
         body: content.map(|(media_type, _)| media_type.clone()),
+        bodies: bodies.map(|bodies| bodies.keys().cloned().collect()).unwrap_or_default(),
         fields: schema
             .and_then(|schema| Some(schema["properties"].as_object()?.keys().cloned().collect()))
             .unwrap_or_default(),

@@ -49,7 +49,7 @@ async fn the_form_has_one_field_called_file() -> Result<()> {
     let raw = |content_type: &'static str, body: &'static str| {
         client.send(client.request(Method::POST, "/v1/assets").header(CONTENT_TYPE, content_type).body(body))
     };
-    problem(&raw("application/json", "{}").await?, 415, "unsupported_media_type");
+    invalid(&raw("application/json", "{}").await?, "url");
     problem(&raw("application/pdf", "%PDF-").await?, 415, "unsupported_media_type");
     for (content_type, body) in [
         ("multipart/form-data", "x"),

@@ -1,4 +1,4 @@
-//! `asset.process`: fetches an uploaded document, has it read in a confined child process, and stores text and chunks.
+//! `asset.process`: gets a document, has it read in a confined child process, and stores text and chunks.
 
 use std::time::Duration;
 
@@ -8,25 +8,26 @@ use millrace_shared::{
     db::assets::{self, Chunk, Extraction, Warning},
     ids::AssetId,
     jobs::AssetProcess,
-    storage::{ObjectKey, Storage, StorageError},
+    storage::Storage,
 };
 use serde_json::json;
 use sqlx::PgConnection;
 
+use super::asset_source::{Obtained, Source};
 use crate::{
     handler::{Effects, Handler, JobContext, JobError, Write},
     ingest::{Document, Extractor, IngestLimits, WarningCode},
 };
 
 pub(crate) struct AssetHandler {
-    storage: Storage,
+    source: Source,
     extractor: Extractor,
 }
 
 impl AssetHandler {
     pub(crate) fn new(config: &WorkerConfig) -> anyhow::Result<Self> {
         Ok(Self {
-            storage: Storage::open(&config.common.storage)?,
+            source: Source::new(Storage::open(&config.common.storage)?, &config.fetch),
             extractor: Extractor::new(limits(&config.extract))?,
         })
     }
@@ -66,12 +67,16 @@ impl Handler for AssetHandler {
         let asset = payload.asset_id;
         let found = async { assets::get(&mut *job.pool.acquire().await?, job.org, asset).await };
         let found = found.await.map_err(|error| job.database(error))?;
-        if found.is_none() {
+        let Some(found) = found else {
             return Err(JobError::fail("asset_not_found", "there is no such asset in this organisation"));
-        }
+        };
         let scratch = tempfile::tempdir().map_err(|error| JobError::retry("io", error))?;
         let file = scratch.path().join("document");
-        self.storage.download(&ObjectKey::asset(job.org, asset), &file).await.map_err(storage_error)?;
+        let fetched = match self.source.obtain(job, &found, payload.fetch, &file).await? {
+            Obtained::Stored => None,
+            Obtained::Fetched(document) => Some(document),
+            Obtained::NotModified(effects) => return Ok(effects),
+        };
         job.progress(30, "reading the document").await;
         let document = self.extractor.extract(&file, &job.cancellation()).await.map_err(|error| {
             let class = error.code();
@@ -85,19 +90,12 @@ impl Handler for AssetHandler {
             "words": document.words,
             "chunks": document.chunks.len(),
         });
-        let extraction = extraction_of(document);
-        Ok(Effects {
-            result: Some(result),
-            writes: vec![Box::new(StoreText { asset, extraction })],
-            ..Effects::default()
-        })
-    }
-}
-
-fn storage_error(error: StorageError) -> JobError {
-    match error {
-        error @ StorageError::Missing(_) => JobError::fail("asset_content_missing", error),
-        error => JobError::retry("storage", error),
+        let mut writes: Vec<Box<dyn Write>> = Vec::new();
+        if let Some(fetched) = fetched {
+            writes.push(self.source.store(job, &found, fetched, document.media_type.as_str(), &file).await?);
+        }
+        writes.push(Box::new(StoreText { asset, extraction: extraction_of(document) }));
+        Ok(Effects { result: Some(result), writes, ..Effects::default() })
     }
 }
 
