@@ -9,6 +9,7 @@ mod health;
 mod jobs;
 mod kinds;
 mod organisations;
+mod parts;
 mod queues;
 mod system;
 mod upload;
@@ -60,6 +61,7 @@ fn quick() -> OpenApiRouter<AppState> {
         .routes(routes!(assets::list))
         .routes(routes!(assets::get, assets::delete))
         .routes(routes!(chunks::list))
+        .routes(routes!(parts::list))
         .routes(routes!(kinds::list))
         .routes(routes!(queues::list))
         .routes(routes!(queues::pause))

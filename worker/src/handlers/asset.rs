@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use millrace_shared::{
-    config::{ExtractConfig, WorkerConfig},
-    db::assets::{self, Chunk, Extraction, Warning},
+    config::{ExtractConfig, PartsConfig, WorkerConfig},
+    db::{
+        asset_parts,
+        assets::{self, Chunk, Extraction, Warning},
+    },
     ids::AssetId,
     jobs::AssetProcess,
     storage::{ObjectKey, Storage, StorageError},
@@ -13,6 +16,7 @@ use millrace_shared::{
 use serde_json::json;
 use sqlx::PgConnection;
 
+use super::asset_parts::{Container, allowance};
 use crate::{
     handler::{Effects, Handler, JobContext, JobError, Write},
     ingest::{Document, Extractor, IngestLimits, WarningCode},
@@ -21,6 +25,7 @@ use crate::{
 pub(crate) struct AssetHandler {
     storage: Storage,
     extractor: Extractor,
+    parts: PartsConfig,
 }
 
 impl AssetHandler {
@@ -28,6 +33,7 @@ impl AssetHandler {
         Ok(Self {
             storage: Storage::open(&config.common.storage)?,
             extractor: Extractor::new(limits(&config.extract))?,
+            parts: config.extract.parts,
         })
     }
 }
@@ -39,6 +45,8 @@ fn limits(config: &ExtractConfig) -> IngestLimits {
         wall_limit: Duration::from_secs(u64::from(config.wall_seconds)),
         warm_children: config.warm as usize,
         max_text_chars: config.max_chars as usize,
+        max_parts: config.parts.max,
+        max_parts_bytes: config.parts.max_bytes,
         chunk_chars: config.chunk_chars as usize,
         ..IngestLimits::default()
     }
@@ -69,14 +77,23 @@ impl Handler for AssetHandler {
         if found.is_none() {
             return Err(JobError::fail("asset_not_found", "there is no such asset in this organisation"));
         }
+        let place = async { asset_parts::place(&mut *job.pool.acquire().await?, job.org, asset).await };
+        let place = place.await.map_err(|error| job.database(error))?;
+        let Some(place) = place else {
+            return Err(JobError::fail("asset_not_found", "the asset was deleted"));
+        };
         let scratch = tempfile::tempdir().map_err(|error| JobError::retry("io", error))?;
         let file = scratch.path().join("document");
         self.storage.download(&ObjectKey::asset(job.org, asset), &file).await.map_err(storage_error)?;
         job.progress(30, "reading the document").await;
-        let document = self.extractor.extract(&file, &job.cancellation()).await.map_err(|error| {
+        let unpack = allowance(&self.parts, &place);
+        let unpacked = self.extractor.unpack(&file, unpack, &job.cancellation()).await.map_err(|error| {
             let class = error.code();
             if error.is_retryable() { JobError::retry(class, error) } else { JobError::fail(class, error) }
         })?;
+        let document = unpacked.document;
+        let container = Container { asset, place, storage: &self.storage, contents: unpacked.contents.into() };
+        let parts = container.keep(job, &document).await?;
         job.progress(90, "storing the text").await;
         let result = json!({
             "asset_id": asset,
@@ -84,17 +101,19 @@ impl Handler for AssetHandler {
             "pages": document.pages.len(),
             "words": document.words,
             "chunks": document.chunks.len(),
+            "parts": document.parts.len(),
         });
         let extraction = extraction_of(document);
         Ok(Effects {
             result: Some(result),
             writes: vec![Box::new(StoreText { asset, extraction })],
+            follows: vec![Box::new(parts)],
             ..Effects::default()
         })
     }
 }
 
-fn storage_error(error: StorageError) -> JobError {
+pub(super) fn storage_error(error: StorageError) -> JobError {
     match error {
         error @ StorageError::Missing(_) => JobError::fail("asset_content_missing", error),
         error => JobError::retry("storage", error),

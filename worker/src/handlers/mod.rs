@@ -1,6 +1,7 @@
 //! The handlers of all job kinds.
 
 mod asset;
+mod asset_parts;
 mod probe;
 
 use millrace_shared::{config::WorkerConfig, jobs::KindSet};
