@@ -28,7 +28,10 @@ CREATE TABLE asset_parts (
     PRIMARY KEY (org_id, parent_id, ordinal),
     CONSTRAINT asset_parts_one_of CHECK (child_id IS NULL OR reason IS NULL),
     FOREIGN KEY (org_id, parent_id) REFERENCES assets (org_id, id) ON DELETE CASCADE,
-    FOREIGN KEY (org_id, child_id) REFERENCES assets (org_id, id) ON DELETE SET NULL (child_id)
+    -- With the organisation in it, this would set that to null, too; naming columns takes Postgres 15.
+    FOREIGN KEY (child_id) REFERENCES assets (id) ON DELETE SET NULL,
+    -- Proves that the organisation is the child's: at the commit, when the key above has let a deleted one go.
+    FOREIGN KEY (org_id, child_id) REFERENCES assets (org_id, id) DEFERRABLE INITIALLY DEFERRED
 );
 
-CREATE INDEX asset_parts_child ON asset_parts (org_id, child_id) WHERE child_id IS NOT NULL;
+CREATE INDEX asset_parts_child ON asset_parts (child_id) WHERE child_id IS NOT NULL;

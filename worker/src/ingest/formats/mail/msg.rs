@@ -128,26 +128,35 @@ impl<'a> Item<'a> {
             .collect();
         storages.sort();
         for storage in storages {
-            let mut name = String::new();
-            for number in [LONG_FILE_NAME, FILE_NAME, DISPLAY_NAME] {
-                if name.is_empty() {
-                    name = self.text(&storage, number)?.unwrap_or_default();
-                }
-            }
+            let mut name = self.name_of(&storage)?;
             let item = storage.join(stream_name(CONTENT, 0x000d));
             let content = if self.file.is_stream(item.join(PROPERTIES)) {
                 name = if name.is_empty() { name } else { format!("{name}.msg") };
-                self.attached_item(&item)?
+                self.attached_item(&item)
             } else {
-                self.binary(&storage, CONTENT)?
+                self.binary(&storage, CONTENT)
             };
             match content {
-                Some(content) => sink.parts.offer(&name, Some(content.len() as u64), &mut content.as_slice())?,
-                // A link to a file elsewhere, or an object of a program.
-                None => sink.parts.leave_out(&name, None, LeftOut::Malformed),
+                Ok(Some(content)) => sink.parts.offer(&name, Some(content.len() as u64), &mut content.as_slice())?,
+                Err(Failure::OutOfMemory) => return Err(Failure::OutOfMemory),
+                Err(Failure::TooLarge { .. }) => sink.parts.leave_out(&name, None, LeftOut::TooLarge),
+                // Damaged, a link to a file elsewhere, or an object of a program.
+                Ok(None) | Err(_) => sink.parts.leave_out(&name, None, LeftOut::Malformed),
             }
         }
         Ok(())
+    }
+
+    /// What an attachment is called; empty where that cannot be read.
+    fn name_of(&mut self, storage: &Path) -> Result<String, Failure> {
+        for number in [LONG_FILE_NAME, FILE_NAME, DISPLAY_NAME] {
+            match self.text(storage, number) {
+                Ok(Some(name)) if !name.is_empty() => return Ok(name),
+                Err(Failure::OutOfMemory) => return Err(Failure::OutOfMemory),
+                _ => {}
+            }
+        }
+        Ok(String::new())
     }
 
     /// An attached item as a file of its own. The same item always gives the same bytes.
