@@ -4,7 +4,7 @@ use std::io::{Cursor, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use cfb::CompoundFile;
+use cfb::{CompoundFile, Version};
 
 /// An item or an attachment that is being written.
 pub struct Item {
@@ -16,7 +16,7 @@ pub struct Item {
 impl Item {
     /// Begins an item, with what stands in its property stream: tags and values.
     pub fn new(short: &[(u32, u64)]) -> Self {
-        let file = CompoundFile::create(Cursor::new(Vec::new())).unwrap();
+        let file = CompoundFile::create_with_version(Version::V3, Cursor::new(Vec::new())).unwrap();
         let mut item = Self { file, at: PathBuf::from("/") };
         item.properties(32, short);
         item
@@ -83,6 +83,7 @@ impl Item {
     }
 
     pub fn finish(mut self) -> Vec<u8> {
+        self.file.set_created_time(Path::new("/"), SystemTime::UNIX_EPOCH).unwrap();
         self.file.set_modified_time(Path::new("/"), SystemTime::UNIX_EPOCH).unwrap();
         self.file.flush().unwrap();
         self.file.into_inner().into_inner()

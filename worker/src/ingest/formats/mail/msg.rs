@@ -8,7 +8,7 @@ use std::io::{Cursor, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use cfb::CompoundFile;
+use cfb::{CompoundFile, Version};
 use chrono::{DateTime, Utc};
 use encoding_rs::{Encoding, UTF_8, WINDOWS_1252};
 
@@ -165,15 +165,14 @@ impl<'a> Item<'a> {
             Ok(entries) => entries.skip(1).map(|entry| (entry.path().to_owned(), entry.is_storage())).collect(),
             Err(_) => return Ok(None),
         };
-        let Ok(mut copy) = CompoundFile::create(Cursor::new(Vec::new())) else { return Ok(None) };
+        let Ok(mut copy) = CompoundFile::create_with_version(Version::V3, Cursor::new(Vec::new())) else {
+            return Ok(None);
+        };
         for (path, is_storage) in entries {
             let Ok(below) = path.strip_prefix(storage) else { continue };
             let target = Path::new("/").join(below);
             let done = if is_storage {
-                copy.create_storage(&target).and_then(|()| {
-                    copy.set_created_time(&target, SystemTime::UNIX_EPOCH)?;
-                    copy.set_modified_time(&target, SystemTime::UNIX_EPOCH)
-                })
+                copy.create_storage(&target).and_then(|()| timeless(&mut copy, &target))
             } else {
                 let Some(mut content) = self.stream(&path)? else { continue };
                 if below == Path::new(PROPERTIES) && content.len() >= ATTACHED_ITEM_HEADER {
@@ -185,8 +184,8 @@ impl<'a> Item<'a> {
                 return Ok(None);
             }
         }
-        let _ = copy.set_modified_time("/", SystemTime::UNIX_EPOCH);
-        Ok(copy.flush().is_ok().then(|| copy.into_inner().into_inner()))
+        let done = timeless(&mut copy, Path::new("/")).and_then(|()| copy.flush());
+        Ok(done.is_ok().then(|| copy.into_inner().into_inner()))
     }
 
     /// The first of these properties that the item has as text.
@@ -257,6 +256,12 @@ impl<'a> Item<'a> {
             _ => WINDOWS_1252,
         }
     }
+}
+
+/// Takes away the time at which a copy was made, which would make another file of it each time.
+fn timeless(copy: &mut CompoundFile<Cursor<Vec<u8>>>, storage: &Path) -> std::io::Result<()> {
+    copy.set_created_time(storage, SystemTime::UNIX_EPOCH)?;
+    copy.set_modified_time(storage, SystemTime::UNIX_EPOCH)
 }
 
 fn by_label(label: &str) -> &'static Encoding {
