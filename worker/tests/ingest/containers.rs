@@ -120,7 +120,7 @@ async fn what_an_archive_holds_is_listed_and_what_can_be_read_comes_out() {
             "vuoto.txt: empty",
         ]
     );
-    assert_eq!(bytes_of(&unpacked, 1), b"giorno,livello\n1,0.82\n2,0.86\n3,0.91\n");
+    assert_eq!(bytes_of(&unpacked, 1), b"giorno,livello\n1,0.82\n2,0.86\n3,0.91\n4,0.90\n5,0.88\n6,0.87\n");
 }
 
 #[tokio::test]
@@ -257,7 +257,7 @@ fn bomb() -> Vec<u8> {
     let file = |level: &str, content: &[u8]| {
         (0..10).map(|number| (format!("{level}{number}"), content.to_vec())).collect::<Vec<_>>()
     };
-    let innermost = pack(&file("file", &vec![b' '; 60 << 20]));
+    let innermost = pack(&file("file", &vec![b' '; 3 << 20]));
     pack(&file("outer", &pack(&file("inner", &innermost))))
 }
 
@@ -265,9 +265,10 @@ fn bomb() -> Vec<u8> {
 async fn an_archive_that_expands_without_end_is_cut_at_its_limits() {
     let bomb = bomb();
     assert!(bomb.len() < 1 << 20, "it is no bomb: {}", bomb.len());
-    let outer = unpack(&bomb, ALLOWED).await.unwrap();
-    let inner = unpack(&bytes_of(&outer, 1), ALLOWED).await.unwrap();
-    let innermost = unpack(&bytes_of(&inner, 1), ALLOWED).await.unwrap();
+    let allowed = Unpack::UpTo { parts: 200, bytes: 10 << 20 };
+    let outer = unpack(&bomb, allowed).await.unwrap();
+    let inner = unpack(&bytes_of(&outer, 1), allowed).await.unwrap();
+    let innermost = unpack(&bytes_of(&inner, 1), allowed).await.unwrap();
     let kept: u64 = innermost
         .document
         .parts
@@ -275,7 +276,7 @@ async fn an_archive_that_expands_without_end_is_cut_at_its_limits() {
         .filter(|part| part.left_out().is_none())
         .filter_map(|part| part.size_bytes)
         .sum();
-    assert!(kept <= 200 << 20, "{kept}");
+    assert!((9 << 20..=10 << 20).contains(&kept), "{kept}");
     assert!(innermost.document.warnings.iter().any(|warning| warning.message.contains("larger than")));
 }
 
