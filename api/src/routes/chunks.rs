@@ -100,7 +100,7 @@ pub(super) async fn list(
     Ok(Json(List { items: chunks.into_iter().map(Chunk::from).collect(), next_cursor }))
 }
 
-async fn must_be_ready(connection: &mut PgConnection, org: OrgId, id: AssetId) -> Result<(), ApiError> {
+pub(super) async fn must_be_ready(connection: &mut PgConnection, org: OrgId, id: AssetId) -> Result<(), ApiError> {
     let asset = assets::get(connection, org, id).await?.ok_or(ApiError::NotFound("asset"))?;
     match asset.state {
         AssetState::Ready => Ok(()),
@@ -115,9 +115,9 @@ async fn must_be_ready(connection: &mut PgConnection, org: OrgId, id: AssetId) -
     }
 }
 
-/// Where a page of chunks ended. Opaque to clients.
+/// Where a page of chunks, or of parts, ended. Opaque to clients.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct ChunkCursor(i32);
+pub(super) struct ChunkCursor(pub(super) i32);
 
 impl fmt::Display for ChunkCursor {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -10,6 +10,7 @@ mod health;
 mod jobs;
 mod kinds;
 mod organisations;
+mod parts;
 mod queues;
 mod system;
 mod upload;
@@ -61,6 +62,7 @@ fn quick() -> OpenApiRouter<AppState> {
         .routes(routes!(assets::list))
         .routes(routes!(assets::get, assets::delete))
         .routes(routes!(chunks::list))
+        .routes(routes!(parts::list))
         .routes(routes!(kinds::list))
         .routes(routes!(queues::list))
         .routes(routes!(queues::pause))

@@ -1,7 +1,7 @@
 use std::fmt::Write as _;
 
 use chrono::{DateTime, Utc};
-use millrace_shared::db::assets;
+use millrace_shared::db::{asset_parts, assets};
 use millrace_shared::ids::{AssetId, JobId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -46,7 +46,7 @@ impl From<AssetState> for assets::AssetState {
     "id": "0193e4a8-7a10-7b1e-8a45-2f9a1c3d4e5f", "name": "report.pdf", "state": "ready", "media_type": "application/pdf",
     "source_url": null, "fetched_at": null, "size_bytes": 48_213, "sha256": "a9955637ed45683a104f0c4b0a08f1bd6ad05be87263cfe95cf9b3952fe9242c",
     "title": "Water levels", "author": "The millers", "document_created_at": "2026-01-30T16:12:00Z", "document_modified_at": null,
-    "language": "en", "pages": 3, "words": 1204, "chunks": 9, "warnings": [], "error": null,
+    "language": "en", "pages": 3, "words": 1204, "chunks": 9, "parts": 0, "warnings": [], "error": null,
     "job_id": "0193e4a8-6f4e-7c3a-9d55-0f6a3c1b2d7e", "created_at": "2026-01-31T08:00:00Z", "updated_at": "2026-01-31T08:00:01Z"
 }))]
 pub struct Asset {
@@ -84,6 +84,8 @@ pub struct Asset {
     pub words: Option<i64>,
     /// Known once it is ready.
     pub chunks: Option<i32>,
+    /// How many documents it holds, as `GET /v1/assets/{id}/parts` lists them.
+    pub parts: i64,
     /// What a reader of the text should know.
     pub warnings: Vec<AssetWarning>,
     /// Why it was given up.
@@ -136,6 +138,7 @@ impl From<assets::Asset> for Asset {
             pages: asset.pages,
             words: asset.words,
             chunks: asset.chunks,
+            parts: asset.parts,
             warnings: asset
                 .warnings
                 .into_iter()
@@ -166,6 +169,46 @@ pub struct Uploaded {
     pub job: Option<Job>,
     /// Whether the organisation had these bytes, or this URL, already: then this is the earlier document.
     pub duplicate: bool,
+}
+
+/// Something that a document holds: an attachment, or a member of an archive.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!({
+    "ordinal": 0, "name": "levels/report.pdf", "media_type": "application/pdf", "size_bytes": 48_213,
+    "asset_id": "0193e4a8-7a10-7b1e-8a45-2f9a1c3d4e5f", "state": "ready", "reason": null
+}))]
+pub struct AssetPart {
+    /// Its place in the document, from 0.
+    pub ordinal: i32,
+    /// What the document calls it, with its folders where it has any.
+    pub name: String,
+    /// Told from its bytes; null where these were not read.
+    pub media_type: Option<String>,
+    /// Its size, or what the document says of it; null where it does not.
+    pub size_bytes: Option<i64>,
+    /// The asset that has its bytes; null where there is none.
+    #[schema(value_type = Option<uuid::Uuid>)]
+    pub asset_id: Option<AssetId>,
+    /// Where that asset stands.
+    pub state: Option<AssetState>,
+    /// Why there is none: `unsupported_media_type`, `empty`, `encrypted`, `malformed`, `too_many`, `too_large`, `too_deep`, `cycle` (it is the
+    /// document itself, or one that holds it) or `deleted`.
+    pub reason: Option<String>,
+}
+
+impl From<asset_parts::StoredPart> for AssetPart {
+    fn from(part: asset_parts::StoredPart) -> Self {
+        let gone = part.child_id.is_none().then(|| "deleted".to_owned());
+        Self {
+            ordinal: part.ordinal,
+            name: part.name,
+            media_type: part.media_type,
+            size_bytes: part.size_bytes,
+            asset_id: part.child_id,
+            state: part.state.map(Into::into),
+            reason: part.reason.or(gone),
+        }
+    }
 }
 
 /// A piece of a document's text.

@@ -7,7 +7,7 @@ mod organisation;
 mod params;
 mod queue;
 
-pub use asset::{Asset, AssetState, Chunk, Uploaded};
+pub use asset::{Asset, AssetPart, AssetState, Chunk, Uploaded};
 pub use job::{Accepted, BatchBody, DeadLetter, KindInfo, SubmitBody};
 pub use organisation::OrgLimitsBody;
 pub use params::{IdempotencyKey, Limit, Timestamp, Wait, page_request};

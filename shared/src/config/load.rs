@@ -14,7 +14,7 @@ use super::settings::{self as table, Absent, SETTINGS, Setting, TEST_PREFIX};
 use super::source::Source;
 use super::{
     AdminConfig, ApiConfig, CommonConfig, DatabaseConfig, Environment, ExtractConfig, FetchConfig, JwtConfig,
-    LogConfig, LogFormat, PartialConfig, RetentionConfig, StorageConfig, WorkerConfig,
+    LogConfig, LogFormat, PartialConfig, PartsConfig, RetentionConfig, StorageConfig, WorkerConfig,
 };
 use crate::fetch::FetchRules;
 
@@ -317,6 +317,9 @@ impl<'a> Reader<'a> {
         let wall_seconds = self.value(&table::EXTRACT_WALL, parse::whole(1, 3600));
         let warm = self.value(&table::EXTRACT_WARM, parse::whole(0, 64));
         let max_chars = self.value(&table::EXTRACT_CHARS, parse::whole(1000, 200_000_000));
+        let parts = self.value(&table::PARTS_MAX, parse::whole(0, 2_000));
+        let parts_bytes = self.value(&table::PARTS_MAX_BYTES, parse::bytes);
+        let parts_depth = self.value(&table::PARTS_MAX_DEPTH, parse::whole(0, 16));
         let chunk_chars = self.value(&table::CHUNK_CHARS, parse::whole(100, 100_000));
         Some(ExtractConfig {
             memory_bytes: memory_bytes?,
@@ -324,6 +327,7 @@ impl<'a> Reader<'a> {
             wall_seconds: wall_seconds?,
             warm: warm?,
             max_chars: max_chars?,
+            parts: PartsConfig { max: parts?, max_bytes: parts_bytes?, max_depth: parts_depth? },
             chunk_chars: chunk_chars?,
         })
     }

@@ -139,6 +139,8 @@ pub struct ExtractConfig {
     pub warm: u32,
     /// Most characters of text from one document.
     pub max_chars: u32,
+    /// What is unpacked of documents within documents.
+    pub parts: PartsConfig,
     /// Aimed-at length of a chunk, in characters.
     pub chunk_chars: u32,
 }
@@ -158,6 +160,17 @@ pub struct FetchConfig {
     pub timeout: Duration,
     /// Largest document.
     pub max_bytes: u64,
+}
+
+/// How much is unpacked from one upload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PartsConfig {
+    /// Most documents.
+    pub max: u32,
+    /// Most bytes of them together.
+    pub max_bytes: u64,
+    /// How deep they may lie within others.
+    pub max_depth: u32,
 }
 
 /// How long the ledger keeps what is over.

@@ -123,6 +123,12 @@ settings! {
         "How many such children are started ahead and wait for a document, at some 4 MiB each. `0`: each is started when it is needed.";
     EXTRACT_CHARS: "MILLRACE_EXTRACT_MAX_CHARS", &[Worker], Default("20000000"), "5000000",
         "Most characters of text that one document may give.";
+    PARTS_MAX: "MILLRACE_PARTS_MAX", &[Worker], Default("200"), "1000",
+        "Most documents that are unpacked from one upload (attachments, members of archives), at any depth. What is beyond is left out, with a warning.";
+    PARTS_MAX_BYTES: "MILLRACE_PARTS_MAX_BYTES", &[Worker], Default("200MiB"), "1GiB",
+        "Most bytes that those have together.";
+    PARTS_MAX_DEPTH: "MILLRACE_PARTS_MAX_DEPTH", &[Worker], Default("3"), "1",
+        "How deep documents are unpacked: 1 unpacks what is uploaded and nothing within that, 0 nothing.";
     CHUNK_CHARS: "MILLRACE_CHUNK_CHARS", &[Worker], Default("1000"), "1500",
         "Aimed-at length of a chunk, in characters.";
     FETCH_PORTS: "MILLRACE_FETCH_PORTS", &[Api, Worker], Default("80,443"), "80,443,8443",

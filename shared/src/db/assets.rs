@@ -12,8 +12,9 @@ macro_rules! columns {
     () => {
         "id, org_id, name, media_type, size_bytes, coalesce(sha256, fetched_sha256) AS sha256, storage_key, \
          source_url, fetched_url, etag, last_modified, fetched_at, state, job_id, title, author, document_created_at, \
-         document_modified_at, language, pages, words, chunks, warnings, \
-         error_code, error_message, created_at, updated_at"
+         document_modified_at, language, pages, words, chunks, \
+         (SELECT count(*) FROM asset_parts WHERE asset_parts.org_id = assets.org_id AND parent_id = assets.id) AS parts, \
+         warnings, error_code, error_message, created_at, updated_at"
     };
 }
 
@@ -84,6 +85,8 @@ pub struct Asset {
     pub words: Option<i64>,
     /// Set once it is ready.
     pub chunks: Option<i32>,
+    /// How many documents it holds, kept or not.
+    pub parts: i64,
     /// What was left out or repaired.
     #[sqlx(json)]
     pub warnings: Vec<Warning>,

@@ -4,6 +4,7 @@
 //! tenant data carries `org_id`, and every statement on one names it.
 
 pub mod api_keys;
+pub mod asset_parts;
 pub mod assets;
 pub mod attempts;
 mod cursor;

@@ -9,5 +9,6 @@ mod idempotency;
 mod limits;
 mod lists;
 mod outages;
+mod parts;
 mod tenancy;
 mod uploads;

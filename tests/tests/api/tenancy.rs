@@ -41,6 +41,7 @@ const TABLE: &[(&str, Stranger)] = &[
     ("deleteAsset", Sees404),
     ("getAssetText", Sees404),
     ("listAssetChunks", Sees404),
+    ("listAssetParts", Sees404),
     ("listDeadLetters", SeesNothing),
     ("getDeadLetter", Sees404),
     ("replayDeadLetter", Sees404),

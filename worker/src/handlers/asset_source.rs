@@ -50,6 +50,10 @@ impl Source {
         Self { storage, fetcher: Fetcher::new(config) }
     }
 
+    pub(super) fn storage(&self) -> &Storage {
+        &self.storage
+    }
+
     /// Gets an asset's bytes into `file`.
     pub(super) async fn obtain(
         &self,
@@ -149,7 +153,7 @@ impl Write for StillCurrent {
     }
 }
 
-fn storage_error(error: StorageError) -> JobError {
+pub(super) fn storage_error(error: StorageError) -> JobError {
     match error {
         error @ StorageError::Missing(_) => JobError::fail("asset_content_missing", error),
         error => JobError::retry("storage", error),

@@ -8,6 +8,7 @@ use millrace_shared::media::MediaType;
 use serde::{Deserialize, Serialize};
 
 use super::metadata::Metadata;
+use super::parts::Part;
 
 /// The text of one file, with its structure.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +28,9 @@ pub struct Document {
     pub chunks: Vec<Chunk>,
     /// What a reader of the text should know.
     pub warnings: Vec<Warning>,
+    /// What else is in it: attachments, members, in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<Part>,
 }
 
 /// Where one page lies in the text.
@@ -80,4 +84,6 @@ pub enum WarningCode {
     EncodingGuessed,
     /// Some bytes or characters could not be read and stand as U+FFFD.
     CharactersReplaced,
+    /// Some of the documents in it were not unpacked; the message names them.
+    PartsLeftOut,
 }

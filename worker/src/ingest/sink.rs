@@ -8,6 +8,7 @@ use unicode_segmentation::UnicodeSegmentation;
 
 use super::document::{Page, Warning, WarningCode};
 use super::metadata::Metadata;
+use super::parts::{Part, PartSink};
 use super::wire::Failure;
 
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub(super) struct TextSink {
     last_was_return: bool,
     pub metadata: Metadata,
     pub warnings: Vec<Warning>,
+    /// Where the documents go that are in this one.
+    pub parts: PartSink,
 }
 
 /// What a filled sink holds.
@@ -37,6 +40,7 @@ pub(super) struct Collected {
     pub words: u64,
     pub metadata: Metadata,
     pub warnings: Vec<Warning>,
+    pub parts: Vec<Part>,
 }
 
 /// How many warnings of one document are kept: a thousand unreadable pages are one message, not a thousand.
@@ -58,6 +62,7 @@ impl TextSink {
             last_was_return: false,
             metadata: Metadata::default(),
             warnings: Vec::new(),
+            parts: PartSink::default(),
         }
     }
 
@@ -190,12 +195,15 @@ impl TextSink {
         if self.page_has_text || self.pages.is_empty() {
             self.page_break()?;
         }
+        let (parts, warnings) = self.parts.finish();
+        self.warnings.extend(warnings);
         Ok(Collected {
             words: self.text.unicode_words().count() as u64,
             text: self.text,
             pages: self.pages,
             metadata: self.metadata,
             warnings: self.warnings,
+            parts,
         })
     }
 }

@@ -1,6 +1,7 @@
 //! What passes between the worker and an extraction child.
 //!
-//! To the child: one argument, [`ChildSettings`] as JSON, and the open file through the socket that is its standard input. From the child, on
+//! To the child: one argument, [`ChildSettings`] as JSON, and through the socket that is its standard input the open file, a scratch file for
+//! [parts](super::parts) and, as JSON, how much of it may be used. From the child, on
 //! standard output: the length of the header (`u32`, little endian), the header as JSON, and the text as UTF-8 up to the end. The
 //! text travels bare because JSON would escape and copy it. The parent believes none of it: sizes are bounded before
 //! they are read, and every offset is checked against the text before it becomes a [`Document`].
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::document::{Chunk, Document, Page, Warning};
 use super::limits::IngestLimits;
 use super::metadata::Metadata;
+use super::parts::Part;
 
 /// Room for the header besides the text: pages, chunks and warnings of the longest allowed text stay far below it.
 const HEADER_LIMIT: usize = 64 << 20;
@@ -55,6 +57,8 @@ pub(super) struct Outline {
     pub words: u64,
     pub chunks: Vec<ChunkRange>,
     pub warnings: Vec<Warning>,
+    #[serde(default)]
+    pub parts: Vec<Part>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -173,6 +177,7 @@ fn assemble(outline: Outline, text: String) -> Result<Document, ReplyError> {
         pages: outline.pages,
         words: outline.words,
         warnings: outline.warnings,
+        parts: outline.parts,
         chunks,
         text,
     })
@@ -222,6 +227,7 @@ mod tests {
             words: 0,
             chunks: chunks.iter().map(|&(page, start, end)| ChunkRange { page, start, end }).collect(),
             warnings: Vec::new(),
+            parts: Vec::new(),
         }
     }
 

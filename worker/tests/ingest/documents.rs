@@ -30,6 +30,11 @@ fn page_by_page(document: &Document) -> String {
     for warning in &document.warnings {
         writeln!(shown, "warning: {:?} {:?} {}", warning.code, warning.page, warning.message).unwrap();
     }
+    for part in &document.parts {
+        let told = part.left_out().map_or_else(|| "kept".to_owned(), |why| why.code().to_owned());
+        let media_type = part.media_type.as_ref().map_or("-", |media_type| media_type.as_str());
+        writeln!(shown, "part: {} {media_type} {:?} {told}", part.name, part.size_bytes).unwrap();
+    }
     for page in &document.pages {
         writeln!(shown, "--- page {}\n{}", page.number, slice(document, page.start, page.end)).unwrap();
     }

@@ -2,9 +2,11 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where something is not as it must be")]
 
 mod confinement;
+mod containers;
 mod documents;
 mod hostile;
 mod make;
+mod outlook;
 mod packages;
 mod pdf;
 

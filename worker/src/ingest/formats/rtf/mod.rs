@@ -20,8 +20,13 @@ const MAX_DEPTH: usize = 10_000;
 pub(super) fn extract(input: &Input, limits: &IngestLimits, sink: &mut TextSink) -> Result<(), Failure> {
     // Pictures are written as digits, so a file may be many times its text.
     let bytes = input.read_text_bytes(limits.max_expanded_bytes / 2)?;
+    write(&bytes, sink)
+}
+
+/// Writes the text of rich text that is at hand.
+pub(super) fn write(bytes: &[u8], sink: &mut TextSink) -> Result<(), Failure> {
     let mut reader = Reader::default();
-    for token in Tokens::new(&bytes) {
+    for token in Tokens::new(bytes) {
         reader.take(token, sink)?;
     }
     reader.flush(sink)?;
