@@ -10,6 +10,7 @@ mod jobs;
 mod kinds;
 mod organisations;
 mod queues;
+mod search;
 mod system;
 mod upload;
 
@@ -60,6 +61,7 @@ fn quick() -> OpenApiRouter<AppState> {
         .routes(routes!(assets::list))
         .routes(routes!(assets::get, assets::delete))
         .routes(routes!(chunks::list))
+        .routes(routes!(search::search))
         .routes(routes!(kinds::list))
         .routes(routes!(queues::list))
         .routes(routes!(queues::pause))

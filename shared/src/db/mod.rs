@@ -17,6 +17,7 @@ pub mod probe_effects;
 pub mod queues;
 pub mod rewrite;
 pub mod runs;
+pub mod search;
 pub mod server;
 pub(crate) mod uniques;
 

@@ -9,5 +9,6 @@ mod idempotency;
 mod limits;
 mod lists;
 mod outages;
+mod search;
 mod tenancy;
 mod uploads;

@@ -41,6 +41,7 @@ const TABLE: &[(&str, Stranger)] = &[
     ("deleteAsset", Sees404),
     ("getAssetText", Sees404),
     ("listAssetChunks", Sees404),
+    ("search", SeesNothing),
     ("listDeadLetters", SeesNothing),
     ("getDeadLetter", Sees404),
     ("replayDeadLetter", Sees404),
@@ -101,6 +102,9 @@ async fn call(client: &Client, operation: &Operation, path: &str) -> Result<Repl
     let mut request = client.request(operation.method.clone(), path);
     if operation.body.as_deref() == Some("application/json") && operation.body_is_required {
         request = request.json(&json!({ "filter": {} }));
+    }
+    if operation.id == "search" {
+        request = request.query(&[("q", "alone")]);
     }
     client.send(request).await
 }
