@@ -23,18 +23,21 @@ $$;
 CREATE FUNCTION search_text(text text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT CASE WHEN octet_length(text) = length(text) THEN translate(text, E'\x01\x02\x03', '   ')
         ELSE regexp_replace(translate(text, E'\x01\x02\x03', '   '),
-            '([\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3\uf900-\ufaff\U00020000-\U0003ffff])', E'\\1\x03', 'g')
+            '([\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3\uf900-\ufaff\U00020000-\U0003ffff])', E'\\1\x03', 'g')
     END
 $$;
 
 -- Words that nobody can type and every vector has: whose chunk it is, by which configuration it was read, and in which part of the organisation's
 -- assets it lies. So one index finds a word among an organisation's chunks alone, and each chunk by a query in its own language.
-CREATE FUNCTION search_place(org uuid, config text, part integer) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    SELECT E'\x01' || org || ':' || config || COALESCE(':' || part, '')
+--
+-- Parts hold about 16,000 chunks each, by the time at which assets were first ready, and eight of them are a group. A search counts what it finds in
+-- the newest parts, then in the newest groups, and takes all chunks only where these have not enough: so a word that stands everywhere costs no
+-- more than one that stands in few chunks.
+CREATE FUNCTION search_places(org uuid, config text, part integer) RETURNS text[] LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT ARRAY[E'\x01' || org || ':' || config, E'\x01' || org || ':' || config || ':' || part,
+                 E'\x01' || org || ':' || config || ':g' || part / 8]
 $$;
 
--- An organisation's assets lie in parts of about 16,000 chunks, by the time at which they were first ready. A search looks at the newest part first
--- and ends there when that has enough, so that a word which stands everywhere costs no more than one part.
 ALTER TABLE assets ADD COLUMN search_part integer;
 CREATE INDEX assets_search_part ON assets (org_id, search_part);
 CREATE INDEX assets_language ON assets (org_id, language);
@@ -63,8 +66,7 @@ BEGIN
         UPDATE assets SET search_part = part WHERE org_id = NEW.org_id AND id = NEW.asset_id;
     END IF;
     NEW.search := to_tsvector(NEW.search_config::regconfig, search_text(NEW.text))
-        || array_to_tsvector(ARRAY[search_place(NEW.org_id, NEW.search_config, NULL),
-                                      search_place(NEW.org_id, NEW.search_config, part)]);
+        || array_to_tsvector(search_places(NEW.org_id, NEW.search_config, part));
     RETURN NEW;
 END $$;
 CREATE TRIGGER search_fill BEFORE INSERT OR UPDATE OF text ON asset_chunks FOR EACH ROW EXECUTE FUNCTION search_fill();

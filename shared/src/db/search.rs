@@ -2,8 +2,8 @@
 //!
 //! Everything is bounded, so that a word which stands in every chunk costs no more than one that stands in few. Each chunk's vector holds
 //! words that nobody can type (migration 0008): they name its organisation, its configuration, and the part of the organisation's assets that it
-//! lies in. A query is asked of the newest part, and where that has fewer than [`SearchLimits::candidates`], of all; so many are ranked, and
-//! only what is shown is highlighted. Ranks are computed anew for each page and depend on the chunk and the query alone, so that a page continues after
+//! lies in. What a query finds is counted in the newest parts, then in more of them, until there are [`SearchLimits::candidates`]; so many are
+//! ranked, and only what is shown is highlighted. Ranks are computed anew for each page and depend on the chunk and the query alone, so that a page continues after
 //! a rank and a place, and neither skips nor repeats while the data stays.
 
 use sqlx::{Acquire as _, PgConnection};
@@ -95,11 +95,14 @@ pub async fn search(
     limits: SearchLimits,
 ) -> Result<Hits, sqlx::Error> {
     let mut transaction = connection.begin().await?;
-    // A plan that reads a table whole would be right for small ones only.
-    sqlx::query("SELECT set_config('statement_timeout', $1, true), set_config('enable_seqscan', 'off', true)")
-        .bind(limits.timeout.as_millis().to_string())
-        .execute(&mut *transaction)
-        .await?;
+    // A plan that reads a table whole would be right for small ones only. A query of words that do not count is nothing to tell the log.
+    sqlx::query(
+        "SELECT set_config('statement_timeout', $1, true), set_config('enable_seqscan', 'off', true), \
+                 set_config('client_min_messages', 'warning', true)",
+    )
+    .bind(limits.timeout.as_millis().to_string())
+    .execute(&mut *transaction)
+    .await?;
     let page = find(&mut transaction, search, limits).await?;
     transaction.rollback().await?;
     Ok(page)
@@ -152,7 +155,7 @@ async fn queries(connection: &mut PgConnection, configs: &[String], text: &str) 
     .await
 }
 
-/// What a page's row is made of: the chunk, what is highlighted in it between U+0001 and U+0002, and how many were ranked.
+/// What a page's row is made of: the chunk and, between U+0001 and U+0002, what is highlighted in it.
 #[derive(sqlx::FromRow)]
 struct Row {
     asset: AssetId,
@@ -166,21 +169,32 @@ struct Row {
     rank: f32,
     text: String,
     highlighted: String,
-    candidates: i64,
 }
 
-/// `IS NOT DISTINCT FROM` asks what `=` asks and lets no other index be used than the vectors': to find a frequent word by reading an
-/// organisation's rows until there are enough looks cheap to the planner and is, unless that organisation happens not to use the word.
-const PAGE: &str = "
-    WITH asked (config, query) AS MATERIALIZED (SELECT config, query::tsquery FROM UNNEST($3::text[], $4::text[]) AS q (config, query)),
-    candidates AS MATERIALIZED (
-        SELECT chunk.asset_id, chunk.ordinal, chunk.search_config, chunk.search
-        FROM asset_chunks AS chunk
-        WHERE chunk.org_id IS NOT DISTINCT FROM $1 AND ($2::uuid IS NULL OR chunk.asset_id IS NOT DISTINCT FROM $2)
-          AND chunk.search @@ $5::tsquery
-          AND (SELECT state = 'ready' FROM assets WHERE org_id = $1 AND id = chunk.asset_id)
-        LIMIT $6
-    ),
+/// Chunks that match, as many as are ranked at most. `IS NOT DISTINCT FROM` asks what `=` asks and lets no other index be used than the vectors':
+/// to find a frequent word by reading an organisation's rows until there are enough looks cheap to the planner and is, unless that organisation
+/// happens not to use the word.
+macro_rules! candidates {
+    ($columns:literal) => {
+        concat!(
+            "SELECT ",
+            $columns,
+            " FROM asset_chunks AS chunk
+              WHERE chunk.org_id IS NOT DISTINCT FROM $1 AND ($2::uuid IS NULL OR chunk.asset_id IS NOT DISTINCT FROM $2)
+                AND chunk.search @@ $3::tsquery
+                AND (SELECT state = 'ready' FROM assets WHERE org_id = $1 AND id = chunk.asset_id)
+              LIMIT $4"
+        )
+    };
+}
+
+const COUNT: &str = concat!("SELECT count(*) FROM (", candidates!("1"), ") AS candidates");
+
+const PAGE: &str = concat!(
+    "WITH candidates AS MATERIALIZED (",
+    candidates!("chunk.asset_id, chunk.ordinal, chunk.search_config, chunk.search"),
+    "),
+    asked (config, query) AS MATERIALIZED (SELECT config, query::tsquery FROM UNNEST($5::text[], $6::text[]) AS q (config, query)),
     ranked AS (
         SELECT asset_id, ordinal, config, query, ts_rank(search, query) AS rank
         FROM candidates JOIN asked ON config = search_config
@@ -191,11 +205,11 @@ const PAGE: &str = "
         ORDER BY rank DESC, asset_id DESC, ordinal LIMIT $10
     )
     SELECT assets.id AS asset, name, title, media_type, chunk.ordinal, page, start_char, end_char, rank, text,
-           ts_headline(config::regconfig, search_text(text), query, E'HighlightAll=true, StartSel=\\x01, StopSel=\\x02') AS highlighted,
-           (SELECT count(*) FROM candidates) AS candidates
+           ts_headline(config::regconfig, search_text(text), query, E'HighlightAll=true, StartSel=\\x01, StopSel=\\x02') AS highlighted
     FROM shown JOIN asset_chunks AS chunk ON chunk.org_id = $1 AND chunk.asset_id = shown.asset_id AND chunk.ordinal = shown.ordinal
          JOIN assets ON assets.org_id = $1 AND assets.id = shown.asset_id
-    ORDER BY rank DESC, shown.asset_id DESC, shown.ordinal";
+    ORDER BY rank DESC, shown.asset_id DESC, shown.ordinal"
+);
 
 async fn page(
     connection: &mut PgConnection,
@@ -203,22 +217,19 @@ async fn page(
     limits: SearchLimits,
     (queries, found_by): (&[Query], Match),
 ) -> Result<Hits, sqlx::Error> {
-    let nothing = Hits { items: Vec::new(), found_by: Match::Words, next: None };
-    let Some(part) = part(connection, search).await?.filter(|_| !queries.is_empty()) else { return Ok(nothing) };
-    let mut rows = rows(connection, search, limits, (queries, Some(part))).await?;
-    let enough = |rows: &[Row]| rows.first().is_some_and(|row| row.candidates >= i64::from(limits.candidates));
-    // A document lies in one part, and the first part has none before it.
-    if !enough(&rows) && search.asset.is_none() && part > 0 {
-        rows = self::rows(connection, search, limits, (queries, None)).await?;
-    }
+    let mut hits = Hits { items: Vec::new(), found_by: Match::Words, next: None };
+    let Some(part) = part(connection, search).await?.filter(|_| !queries.is_empty()) else { return Ok(hits) };
+    let query = scope(connection, search, limits, (queries, part)).await?;
+    let mut rows = rows(connection, search, limits, (queries, &query)).await?;
     let more = rows.len() > usize::from(search.limit);
     rows.truncate(usize::from(search.limit));
     let end = |row: &Row| SearchCursor { found_by, rank: row.rank, asset: row.asset, ordinal: row.ordinal };
-    let next = rows.last().filter(|_| more).map(end);
-    if rows.is_empty() {
-        return Ok(nothing);
+    hits.next = rows.last().filter(|_| more).map(end);
+    if !rows.is_empty() {
+        hits.found_by = found_by;
     }
-    Ok(Hits { items: rows.into_iter().map(Hit::from).collect(), found_by, next })
+    hits.items = rows.into_iter().map(Hit::from).collect();
+    Ok(hits)
 }
 
 /// The newest part of the organisation's assets, or that of the document; `None` where there is nothing to search.
@@ -232,22 +243,57 @@ async fn part(connection: &mut PgConnection, search: &Search<'_>) -> Result<Opti
     }
 }
 
-/// A page of hits in a part of the organisation's assets, or in all of them.
+/// Parts of a group; as in the function `search_places` of the database.
+const GROUP: i32 = 8;
+
+/// The query over no more of the organisation's assets than it takes to find enough.
+async fn scope(
+    connection: &mut PgConnection,
+    search: &Search<'_>,
+    limits: SearchLimits,
+    (queries, part): (&[Query], i32),
+) -> Result<String, sqlx::Error> {
+    let own_language = |places: &[String]| each_in_its_own_language(search.org, queries, places);
+    if search.asset.is_some() {
+        return Ok(own_language(&[format!(":{part}")]));
+    }
+    let group = part / GROUP;
+    // The newest one may just have begun, so the one before is taken too.
+    for (newest, kind) in [(part, ""), (group, "g")] {
+        if newest < 2 {
+            break;
+        }
+        let query = own_language(&[format!(":{kind}{newest}"), format!(":{kind}{}", newest - 1)]);
+        let found: i64 = sqlx::query_scalar(COUNT)
+            .bind(search.org)
+            .bind(search.asset)
+            .bind(&query)
+            .bind(i64::from(limits.candidates))
+            .fetch_one(&mut *connection)
+            .await?;
+        if found >= i64::from(limits.candidates) {
+            return Ok(query);
+        }
+    }
+    Ok(own_language(&[String::new()]))
+}
+
+/// A page of what a query finds.
 async fn rows(
     connection: &mut PgConnection,
     search: &Search<'_>,
     limits: SearchLimits,
-    (queries, part): (&[Query], Option<i32>),
+    (queries, query): (&[Query], &str),
 ) -> Result<Vec<Row>, sqlx::Error> {
     let (configs, texts): (Vec<&str>, Vec<&str>) =
         queries.iter().map(|query| (query.config.as_str(), query.query.as_str())).unzip();
     sqlx::query_as(PAGE)
         .bind(search.org)
         .bind(search.asset)
+        .bind(query)
+        .bind(i64::from(limits.candidates))
         .bind(configs)
         .bind(texts)
-        .bind(each_in_its_own_language(search.org, queries, part))
-        .bind(i64::from(limits.candidates))
         .bind(search.after.map(|after| after.rank))
         .bind(search.after.map(|after| after.asset))
         .bind(search.after.map(|after| after.ordinal))
@@ -257,11 +303,13 @@ async fn rows(
         .await
 }
 
-/// One query over all chunks of the place, of which each is asked as its own configuration reads the text. The places are those of the function
-/// `search_place` in the database.
-fn each_in_its_own_language(org: OrgId, queries: &[Query], part: Option<i32>) -> String {
-    let part = part.map_or_else(String::new, |part| format!(":{part}"));
-    let each = |query: &Query| format!("( '\u{1}{org}:{}{part}' & ( {} ) )", query.config, query.query);
+/// One query over all chunks of these places, of which each is asked as its own configuration reads the text. Places are named as the function
+/// `search_places` of the database does.
+fn each_in_its_own_language(org: OrgId, queries: &[Query], places: &[String]) -> String {
+    let each = |query: &Query| {
+        let places: Vec<String> = places.iter().map(|place| format!("'\u{1}{org}:{}{place}'", query.config)).collect();
+        format!("( ( {} ) & ( {} ) )", places.join(" | "), query.query)
+    };
     queries.iter().map(each).collect::<Vec<_>>().join(" | ")
 }
 

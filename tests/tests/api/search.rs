@@ -147,12 +147,13 @@ async fn pages_of_hits_have_no_gap_and_no_hit_twice() -> Result<()> {
     let stack = Stack::builder().env("MILLRACE_CHUNK_CHARS", "100").start().await?;
     let client = stack.client();
     for document in 0..4 {
-        let sentence =
-            |n| format!("Sentence {n} of document {document} tells of a mill{}.\n\n", " and a mill".repeat(n % 5));
+        let sentence = |n| {
+            format!("Sentence {n} of document {document} tells of a watermill{}.\n\n", " and a watermill".repeat(n % 5))
+        };
         let text: String = (0..30).map(sentence).collect();
         store(client, &format!("{document}.txt"), &text).await?;
     }
-    for (q, how) in [("mill", "words"), ("mlil", "similar")] {
+    for (q, how) in [("watermill", "words"), ("watermlil", "similar")] {
         let all = search(client, q, &[("limit", "200")]).await?;
         assert_eq!((&all["match"], &all["next_cursor"]), (&json!(how), &Value::Null));
         let place = |hit: &Value| (hit["asset"]["id"].to_string(), hit["ordinal"].as_i64());

@@ -121,7 +121,7 @@ async fn offers(connection: &mut PgConnection, org: OrgId, read: &Terms) -> Resu
 
 /// All terms, or any, each by the words alike; `None` where all are wanted and one has none.
 fn query(read: &Terms, offers: &[Offer], any: bool) -> Option<Query> {
-    let mut wanted = Vec::new();
+    let (mut wanted, mut slipped) = (Vec::new(), false);
     for term in &read.terms {
         let mut alike: Vec<(usize, &str)> = offers
             .iter()
@@ -131,6 +131,7 @@ fn query(read: &Terms, offers: &[Offer], any: bool) -> Option<Query> {
         alike.sort_unstable();
         // A nearer word makes farther ones improbable.
         let nearest = alike.first().map(|(slips, _)| *slips);
+        slipped |= nearest.is_some_and(|slips| slips > 0);
         let words: Vec<String> = alike
             .iter()
             .filter(|(slips, _)| Some(*slips) == nearest)
@@ -143,7 +144,8 @@ fn query(read: &Terms, offers: &[Offer], any: bool) -> Option<Query> {
             false => wanted.push(format!("( {} )", words.join(" | "))),
         }
     }
-    if wanted.is_empty() {
+    // Where all words exist, it is not for a slip that they were not found.
+    if !slipped {
         return None;
     }
     let mut query = wanted.join(if any { " | " } else { " & " });
