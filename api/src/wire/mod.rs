@@ -13,7 +13,7 @@ pub use job::{Accepted, BatchBody, DeadLetter, KindInfo, SubmitBody};
 pub use organisation::OrgLimitsBody;
 pub use params::{IdempotencyKey, Limit, Timestamp, Wait, page_request};
 pub use queue::{QueueLimits, QueueSettings};
-pub use search::{SearchHit, SearchPage, SearchText};
+pub use search::{SearchPage, SearchText};
 
 use serde::Serialize;
 use utoipa::ToSchema;

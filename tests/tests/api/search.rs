@@ -31,8 +31,15 @@ async fn store(client: &Client, name: &str, text: &str) -> Result<String> {
 }
 
 async fn search(client: &Client, q: &str, more: &[(&str, &str)]) -> Result<Value> {
-    let request = client.request(reqwest::Method::GET, "/v1/search").query(&[("q", q)]).query(more);
-    client.send(request).await?.expect(200)
+    let mut path = format!("/v1/search?q={}", escaped(q));
+    for (name, value) in more {
+        path.push_str(&format!("&{name}={value}"));
+    }
+    client.get(&path).await?.expect(200)
+}
+
+fn escaped(text: &str) -> String {
+    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }
 
 /// Names of the documents that are found, in their order.
@@ -147,7 +154,7 @@ async fn pages_of_hits_have_no_gap_and_no_hit_twice() -> Result<()> {
     let stack = Stack::builder().env("MILLRACE_CHUNK_CHARS", "100").start().await?;
     let client = stack.client();
     for document in 0..4 {
-        let sentence = |n| {
+        let sentence = |n: usize| {
             format!("Sentence {n} of document {document} tells of a watermill{}.\n\n", " and a watermill".repeat(n % 5))
         };
         let text: String = (0..30).map(sentence).collect();

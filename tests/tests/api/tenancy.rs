@@ -99,12 +99,10 @@ impl Ours {
 }
 
 async fn call(client: &Client, operation: &Operation, path: &str) -> Result<Reply> {
-    let mut request = client.request(operation.method.clone(), path);
+    let query = if operation.id == "search" { "?q=alone" } else { "" };
+    let mut request = client.request(operation.method.clone(), &format!("{path}{query}"));
     if operation.body.as_deref() == Some("application/json") && operation.body_is_required {
         request = request.json(&json!({ "filter": {} }));
-    }
-    if operation.id == "search" {
-        request = request.query(&[("q", "alone")]);
     }
     client.send(request).await
 }
