@@ -12,6 +12,7 @@ mod kinds;
 mod organisations;
 mod parts;
 mod queues;
+mod search;
 mod system;
 mod upload;
 
@@ -63,6 +64,7 @@ fn quick() -> OpenApiRouter<AppState> {
         .routes(routes!(assets::get, assets::delete))
         .routes(routes!(chunks::list))
         .routes(routes!(parts::list))
+        .routes(routes!(search::search))
         .routes(routes!(kinds::list))
         .routes(routes!(queues::list))
         .routes(routes!(queues::pause))

@@ -14,7 +14,7 @@ use super::settings::{self as table, Absent, SETTINGS, Setting, TEST_PREFIX};
 use super::source::Source;
 use super::{
     AdminConfig, ApiConfig, CommonConfig, DatabaseConfig, Environment, ExtractConfig, FetchConfig, JwtConfig,
-    LogConfig, LogFormat, PartialConfig, PartsConfig, RetentionConfig, StorageConfig, WorkerConfig,
+    LogConfig, LogFormat, PartialConfig, PartsConfig, RetentionConfig, SearchLimits, StorageConfig, WorkerConfig,
 };
 use crate::fetch::FetchRules;
 
@@ -35,6 +35,8 @@ impl ApiConfig {
         let max_upload_bytes = reader.value(&table::MAX_UPLOAD_BYTES, parse::bytes);
         let fetch = reader.fetch_rules();
         let request_timeout = reader.value(&table::REQUEST_TIMEOUT, parse::duration);
+        let search_timeout = reader.value(&table::SEARCH_TIMEOUT, parse::duration);
+        let search_candidates = reader.value(&table::SEARCH_CANDIDATES, parse::whole(10, 100_000));
         let drain_timeout = reader.value(&table::DRAIN_TIMEOUT, parse::duration);
         let address_file = reader.path(&table::ADDRESS_FILE);
         reader.finish(|| {
@@ -46,6 +48,7 @@ impl ApiConfig {
                 max_upload_bytes: max_upload_bytes?,
                 fetch: fetch?,
                 request_timeout: request_timeout?,
+                search: SearchLimits { candidates: search_candidates?, timeout: search_timeout? },
                 drain_timeout: drain_timeout?,
                 address_file,
             })

@@ -120,10 +120,21 @@ pub struct ApiConfig {
     pub fetch: FetchRules,
     /// Longest time for a request other than an upload or a long poll.
     pub request_timeout: Duration,
+    /// What a search may cost.
+    pub search: SearchLimits,
     /// How long requests may still take after SIGTERM.
     pub drain_timeout: Duration,
     /// Where to write the bound address.
     pub address_file: Option<PathBuf>,
+}
+
+/// What a search may cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SearchLimits {
+    /// Most chunks that are ranked.
+    pub candidates: u32,
+    /// Longest that any of its statements may take.
+    pub timeout: Duration,
 }
 
 /// Limits of the child process that parses one document, and how text is cut.

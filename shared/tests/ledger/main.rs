@@ -20,4 +20,5 @@ mod replay;
 mod retention;
 mod runs;
 mod scope;
+mod search;
 mod unique;

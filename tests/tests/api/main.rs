@@ -10,5 +10,6 @@ mod limits;
 mod lists;
 mod outages;
 mod parts;
+mod search;
 mod tenancy;
 mod uploads;
