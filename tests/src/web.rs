@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
@@ -39,6 +40,8 @@ pub enum Step {
     Send(Vec<u8>),
     /// Sends the same bytes again and again, with a pause after each time, until the other side has had enough.
     Drip(Vec<u8>, Duration),
+    /// Waits for a permit.
+    Await(Arc<Semaphore>),
 }
 
 /// A whole answer.
@@ -186,6 +189,7 @@ async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, script: Arc<Scri
     };
     for step in script(&asked, before) {
         let done = match step {
+            Step::Await(permits) => permits.acquire().await.map(drop).map_err(std::io::Error::other),
             Step::Send(bytes) => stream.write_all(&bytes).await,
             Step::Drip(bytes, pause) => loop {
                 if let Err(error) = stream.write_all(&bytes).await {

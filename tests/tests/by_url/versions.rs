@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use anyhow::Result;
-use millrace_tests::{Web, answer, redirect, until};
+use millrace_tests::{Step, Web, answer, redirect, until};
 use serde_json::json;
+use tokio::sync::Semaphore;
 
 use super::{PATIENCE, ended, fetch, fetching, path, post, stored, text};
 
@@ -148,20 +148,15 @@ async fn one_url_is_one_asset_of_each_organisation_and_uploads_stay_apart() -> R
     stack.drain().await
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[tokio::test]
 async fn a_post_while_a_fetch_runs_is_followed_by_another_fetch() -> Result<()> {
-    let release = Arc::new(AtomicUsize::new(0));
+    let release = Arc::new(Semaphore::new(0));
     let held = Arc::clone(&release);
     let web = Web::start("127.0.0.1", move |_, before| {
-        if before == 0 {
-            // Blocks a thread of the test's own runtime.
-            while held.load(Ordering::Relaxed) == 0 {
-                std::thread::sleep(Duration::from_millis(20));
-            }
-        }
-        answer(200, &[], format!("Version {before}.").as_bytes())
-    });
-    let web = web.await?;
+        let words = answer(200, &[], format!("Version {before}.").as_bytes());
+        if before == 0 { [vec![Step::Await(Arc::clone(&held))], words].concat() } else { words }
+    })
+    .await?;
     let stack = fetching().start().await?;
     let client = stack.client();
     let url = web.url("/words.txt");
@@ -169,7 +164,7 @@ async fn a_post_while_a_fetch_runs_is_followed_by_another_fetch() -> Result<()> 
     until("the fetch has begun", PATIENCE, async || Ok(web.asked().len() == 1)).await?;
     let second = post(client, &url).await?.expect(202)?;
     assert_ne!(first["job"]["id"], second["job"]["id"], "the one that runs may have seen the bytes of before");
-    release.store(1, Ordering::Relaxed);
+    release.add_permits(1);
     assert_eq!(ended(client, &first).await?.0["state"], "succeeded");
     assert_eq!(ended(client, &second).await?.0["state"], "succeeded");
     assert_eq!(text(client, &second).await?, "Version 1.");
