@@ -313,6 +313,14 @@ impl<'a> Reader<'a> {
         let warm = self.value(&table::EXTRACT_WARM, parse::whole(0, 64));
         let max_chars = self.value(&table::EXTRACT_CHARS, parse::whole(1000, 200_000_000));
         let chunk_chars = self.value(&table::CHUNK_CHARS, parse::whole(100, 100_000));
+        // More than half would have chunks go on by less than they repeat.
+        let most_overlap = chunk_chars.unwrap_or(100_000) / 2;
+        let chunk_overlap_chars = self.value(&table::CHUNK_OVERLAP, |text| match parse::whole(0, 50_000)(text)? {
+            overlap if overlap > most_overlap => {
+                Err(format!("is more than half of MILLRACE_CHUNK_CHARS, which allows {most_overlap} at most"))
+            }
+            overlap => Ok(overlap),
+        });
         Some(ExtractConfig {
             memory_bytes: memory_bytes?,
             cpu_seconds: cpu_seconds?,
@@ -320,6 +328,7 @@ impl<'a> Reader<'a> {
             warm: warm?,
             max_chars: max_chars?,
             chunk_chars: chunk_chars?,
+            chunk_overlap_chars: chunk_overlap_chars?,
         })
     }
 

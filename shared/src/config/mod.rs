@@ -135,8 +135,10 @@ pub struct ExtractConfig {
     pub warm: u32,
     /// Most characters of text from one document.
     pub max_chars: u32,
-    /// Aimed-at length of a chunk, in characters.
+    /// Most characters of a chunk.
     pub chunk_chars: u32,
+    /// Most characters that a chunk repeats of the one before.
+    pub chunk_overlap_chars: u32,
 }
 
 /// How long the ledger keeps what is over.

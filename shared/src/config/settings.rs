@@ -124,7 +124,9 @@ settings! {
     EXTRACT_CHARS: "MILLRACE_EXTRACT_MAX_CHARS", &[Worker], Default("20000000"), "5000000",
         "Most characters of text that one document may give.";
     CHUNK_CHARS: "MILLRACE_CHUNK_CHARS", &[Worker], Default("1000"), "1500",
-        "Aimed-at length of a chunk, in characters.";
+        "Most characters of a chunk, what it repeats of the one before included.";
+    CHUNK_OVERLAP: "MILLRACE_CHUNK_OVERLAP_CHARS", &[Worker], Default("0"), "100",
+        "How many characters a chunk may repeat of the one before, from the beginning of a sentence or a word, within the same section and page; half of `MILLRACE_CHUNK_CHARS` at most. Text that stands in two chunks is found twice.";
     LOG: "MILLRACE_LOG", EVERYONE, Default("info"), "info,millrace_worker=debug",
         "What is logged: a level, or a list of `target=level`.";
     LOG_FORMAT: "MILLRACE_LOG_FORMAT", EVERYONE, Default("text"), "json",

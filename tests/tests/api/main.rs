@@ -9,5 +9,6 @@ mod idempotency;
 mod limits;
 mod lists;
 mod outages;
+mod reprocess;
 mod tenancy;
 mod uploads;

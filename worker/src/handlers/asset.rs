@@ -40,11 +40,13 @@ fn limits(config: &ExtractConfig) -> IngestLimits {
         warm_children: config.warm as usize,
         max_text_chars: config.max_chars as usize,
         chunk_chars: config.chunk_chars as usize,
+        chunk_overlap_chars: config.chunk_overlap_chars as usize,
         ..IngestLimits::default()
     }
 }
 
-/// Replaces the asset's text and chunks and makes it ready, in the transaction that ends the job.
+/// Replaces the asset's text and chunks and makes it ready, in the transaction that ends the job: until it commits, readers have what
+/// was there before.
 struct StoreText {
     asset: AssetId,
     extraction: Extraction,
@@ -115,7 +117,13 @@ fn extraction_of(document: Document) -> Extraction {
         chunks: document
             .chunks
             .into_iter()
-            .map(|chunk| Chunk { page: chunk.page, start_char: chunk.start, end_char: chunk.end, text: chunk.text })
+            .map(|chunk| Chunk {
+                page: chunk.page,
+                headings: chunk.headings,
+                start_char: chunk.start,
+                end_char: chunk.end,
+                text: chunk.text,
+            })
             .collect(),
         warnings: document
             .warnings
