@@ -77,8 +77,12 @@ async fn text(client: &Client, path: &str) -> Result<Option<String>> {
             ensure!(reply.status == 200, "{}: {}", reply.status, reply.text());
             Ok(Some(reply.text()))
         }
-        Err(error) if format!("{error:#}").contains("broke off") => Ok(None),
-        Err(error) => Err(error),
+        Err(error) => {
+            // Where that happens before anything was sent, there is no answer at all.
+            let told = format!("{error:#}");
+            let is_replaced = told.contains("broke off") || told.contains("connection closed before message completed");
+            if is_replaced { Ok(None) } else { Err(error) }
+        }
     }
 }
 

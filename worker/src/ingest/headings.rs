@@ -64,6 +64,13 @@ impl Marker {
         }
     }
 
+    /// Ends the heading that is open, unless it has not begun: a page may be broken between its style and its text.
+    pub fn end_page(&mut self, at: u32) {
+        if self.open.as_ref().is_some_and(|open| open.start.is_some()) {
+            self.end(at);
+        }
+    }
+
     pub fn bookmark(&mut self, level: u8, title: &str, at: u32) {
         self.end(at);
         let (level, title) = (level.clamp(1, MAX_LEVEL), title_of(title));
@@ -98,15 +105,16 @@ impl Marker {
         if std::mem::take(&mut self.sections_end) {
             self.push(Mark { level: 0, start: at, end: at, title: None });
         }
+        // Within a line, such as in the second cell of a row, it heads nothing.
+        self.open = self.open.take().filter(|open| open.start.is_some() || open.is_indented || starts_line);
+        let level_here = self.open.as_ref().filter(|open| open.start.is_none()).map(|open| open.level);
         for (level, title) in std::mem::take(&mut self.waiting) {
-            self.push(Mark { level, start: at, end: at, title: Some(title) });
+            // One that the heading here ends at once has nothing under it.
+            if level_here.is_none_or(|here| level < here) {
+                self.push(Mark { level, start: at, end: at, title: Some(title) });
+            }
         }
-        match &mut self.open {
-            Some(open) if open.start.is_none() && (starts_line || open.is_indented) => open.start = Some(at),
-            // Within a line, such as in the second cell of a row, it heads nothing.
-            Some(open) if open.start.is_none() => self.open = None,
-            _ => {}
-        }
+        self.open.iter_mut().for_each(|open| open.start = open.start.or(Some(at)));
     }
 
     fn push(&mut self, mark: Mark) {

@@ -195,7 +195,7 @@ impl TextSink {
 
     /// Ends the current page, empty or not.
     pub fn page_break(&mut self) -> Result<(), Failure> {
-        self.end_heading();
+        self.marker.end_page(self.chars as u32);
         if self.pages.len() >= self.max_pages as usize {
             return Err(Failure::too_large(format!("more than {} pages", self.max_pages)));
         }
@@ -313,6 +313,8 @@ mod tests {
         sink.bookmark(1, "never");
         sink.bookmark(1, " One ");
         sink.bookmark(2, "Deeper");
+        sink.bookmark(3, "as deep as the heading");
+        sink.begin_heading(3);
         sink.page_break().unwrap();
         sink.text("a\n").unwrap();
         sink.bookmark(1, "nothing follows");
@@ -321,7 +323,8 @@ mod tests {
         sink.bookmark(1, " ");
         sink.bookmark(1, "nothing follows");
         let collected = sink.finish().unwrap();
-        assert_eq!(marks(&collected), [(1, "One".to_owned(), 0), (2, "Deeper".to_owned(), 0), (0, String::new(), 2)]);
+        let expected = [(1, "One", 0), (2, "Deeper", 0), (3, "a", 0), (0, "", 2)];
+        assert_eq!(marks(&collected), expected.map(|(level, title, at)| (level, title.to_owned(), at)));
     }
 
     #[test]

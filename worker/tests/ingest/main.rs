@@ -3,6 +3,7 @@
 
 mod confinement;
 mod documents;
+mod headings;
 mod hostile;
 mod make;
 mod packages;
