@@ -2,12 +2,12 @@
 
 use axum::Json;
 use axum::extract::State;
-use millrace_shared::db::asset_parts;
+use millrace_shared::db::asset_parts::{self, StoredPart};
 use millrace_shared::ids::AssetId;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::chunks::{ChunkCursor, must_be_ready};
+use super::chunks::{ChunkCursor, TRIES, ready, replaced};
 use crate::error::ApiError;
 use crate::extract::{Path, Query, Submitter, from_text};
 use crate::state::AppState;
@@ -37,7 +37,7 @@ pub(super) struct ListParams {
     responses(
         (status = 200, description = "Some parts", body = List<AssetPart>),
         (status = 404, description = "No such asset"),
-        (status = 409, description = "It is not ready (`asset_pending`, `asset_failed`)"),
+        (status = 409, description = "It is not ready (`asset_pending`, `asset_failed`), or was processed again since the page before (`asset_replaced`)"),
     ),
 )]
 pub(super) async fn list(
@@ -46,15 +46,27 @@ pub(super) async fn list(
     Path(id): Path<AssetId>,
     Query(params): Query<ListParams>,
 ) -> Result<Json<List<AssetPart>>, ApiError> {
-    let limit = usize::from(Limit::get(params.limit));
     let mut connection = state.database().acquire().await?;
-    must_be_ready(&mut connection, caller.org, id).await?;
-    let after = params.cursor.map(|cursor| cursor.0);
-    // One more than asked for tells whether there is a next page.
-    let fetch = i64::from(Limit::get(params.limit)) + 1;
-    let mut parts = asset_parts::list(&mut connection, caller.org, id, after, fetch).await?;
-    let more = parts.len() > limit;
-    parts.truncate(limit);
-    let next_cursor = parts.last().filter(|_| more).map(|part| ChunkCursor(part.ordinal).to_string());
-    Ok(Json(List { items: parts.into_iter().map(AssetPart::from).collect(), next_cursor }))
+    for _ in 0..TRIES {
+        let revision = ready(&mut connection, caller.org, id).await?.revision;
+        if params.cursor.is_some_and(|cursor| cursor.revision != revision) {
+            return Err(replaced());
+        }
+        let after = params.cursor.map(|cursor| cursor.ordinal);
+        // One more than asked for tells whether there is a next page.
+        let fetch = i64::from(Limit::get(params.limit)) + 1;
+        let parts = asset_parts::list(&mut connection, caller.org, id, after, fetch).await?;
+        if ready(&mut connection, caller.org, id).await?.revision == revision {
+            return Ok(Json(page(parts, revision, Limit::get(params.limit))));
+        }
+    }
+    Err(ApiError::Unavailable("the asset", None))
+}
+
+fn page(mut parts: Vec<StoredPart>, revision: i32, limit: u16) -> List<AssetPart> {
+    let more = parts.len() > usize::from(limit);
+    parts.truncate(usize::from(limit));
+    let last = parts.last().filter(|_| more);
+    let next_cursor = last.map(|part| ChunkCursor { revision, ordinal: part.ordinal }.to_string());
+    List { items: parts.into_iter().map(AssetPart::from).collect(), next_cursor }
 }

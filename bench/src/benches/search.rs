@@ -219,7 +219,7 @@ impl Filled {
         let chunks = texts.iter().map(|text| {
             let start_char = at;
             at += u32::try_from(text.chars().count()).unwrap_or_default();
-            Chunk { page: 1, start_char, end_char: at, text: text.clone() }
+            Chunk { page: 1, start_char, end_char: at, headings: HeadingPath::default(), text: text.clone() }
         });
         Extraction {
             language: Some(language.subtag.to_owned()),

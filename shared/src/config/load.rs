@@ -324,6 +324,14 @@ impl<'a> Reader<'a> {
         let parts_bytes = self.value(&table::PARTS_MAX_BYTES, parse::bytes);
         let parts_depth = self.value(&table::PARTS_MAX_DEPTH, parse::whole(0, 16));
         let chunk_chars = self.value(&table::CHUNK_CHARS, parse::whole(100, 100_000));
+        // More than half would have chunks go on by less than they repeat.
+        let most_overlap = chunk_chars.unwrap_or(100_000) / 2;
+        let chunk_overlap_chars = self.value(&table::CHUNK_OVERLAP, |text| match parse::whole(0, 50_000)(text)? {
+            overlap if overlap > most_overlap => {
+                Err(format!("is more than half of MILLRACE_CHUNK_CHARS, which allows {most_overlap} at most"))
+            }
+            overlap => Ok(overlap),
+        });
         Some(ExtractConfig {
             memory_bytes: memory_bytes?,
             cpu_seconds: cpu_seconds?,
@@ -332,6 +340,7 @@ impl<'a> Reader<'a> {
             max_chars: max_chars?,
             parts: PartsConfig { max: parts?, max_bytes: parts_bytes?, max_depth: parts_depth? },
             chunk_chars: chunk_chars?,
+            chunk_overlap_chars: chunk_overlap_chars?,
         })
     }
 

@@ -152,8 +152,10 @@ pub struct ExtractConfig {
     pub max_chars: u32,
     /// What is unpacked of documents within documents.
     pub parts: PartsConfig,
-    /// Aimed-at length of a chunk, in characters.
+    /// Most characters of a chunk.
     pub chunk_chars: u32,
+    /// Most characters that a chunk repeats of the one before.
+    pub chunk_overlap_chars: u32,
 }
 
 /// How documents are fetched by their URL.

@@ -134,7 +134,9 @@ settings! {
     PARTS_MAX_DEPTH: "MILLRACE_PARTS_MAX_DEPTH", &[Worker], Default("3"), "1",
         "How deep documents are unpacked: 1 unpacks what is uploaded and nothing within that, 0 nothing.";
     CHUNK_CHARS: "MILLRACE_CHUNK_CHARS", &[Worker], Default("1000"), "1500",
-        "Aimed-at length of a chunk, in characters.";
+        "Most characters of a chunk, what it repeats of the one before included.";
+    CHUNK_OVERLAP: "MILLRACE_CHUNK_OVERLAP_CHARS", &[Worker], Default("0"), "100",
+        "How many characters a chunk may repeat of the one before, from the beginning of a sentence or a word, within the same section and page; half of `MILLRACE_CHUNK_CHARS` at most. Text that stands in two chunks is found twice.";
     FETCH_PORTS: "MILLRACE_FETCH_PORTS", &[Api, Worker], Default("80,443"), "80,443,8443",
         "Ports that documents are fetched from, or `any`. See `docs/assets-by-url.md`.";
     FETCH_ALLOW: "MILLRACE_FETCH_ALLOW_ADDRESSES", &[Api, Worker], Optional, "10.20.0.0/16,fd00:20::/64",

@@ -7,6 +7,7 @@
 mod support;
 
 mod accept;
+mod assets;
 mod by_url;
 mod concurrency;
 mod dead_letters;

@@ -10,6 +10,7 @@ mod limits;
 mod lists;
 mod outages;
 mod parts;
+mod reprocess;
 mod search;
 mod tenancy;
 mod uploads;

@@ -49,11 +49,13 @@ fn limits(config: &ExtractConfig) -> IngestLimits {
         max_parts: config.parts.max,
         max_parts_bytes: config.parts.max_bytes,
         chunk_chars: config.chunk_chars as usize,
+        chunk_overlap_chars: config.chunk_overlap_chars as usize,
         ..IngestLimits::default()
     }
 }
 
-/// Replaces the asset's text and chunks and makes it ready, in the transaction that ends the job.
+/// Replaces the asset's text and chunks and makes it ready, in the transaction that ends the job: until it commits, readers have what
+/// was there before.
 struct StoreText {
     asset: AssetId,
     extraction: Extraction,
@@ -131,7 +133,13 @@ fn extraction_of(document: Document) -> Extraction {
         chunks: document
             .chunks
             .into_iter()
-            .map(|chunk| Chunk { page: chunk.page, start_char: chunk.start, end_char: chunk.end, text: chunk.text })
+            .map(|chunk| Chunk {
+                page: chunk.page,
+                headings: chunk.headings,
+                start_char: chunk.start,
+                end_char: chunk.end,
+                text: chunk.text,
+            })
             .collect(),
         warnings: document
             .warnings

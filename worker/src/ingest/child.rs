@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 use rustix::time::{ClockId, clock_gettime};
 
-use super::chunk::chunk;
+use super::chunk::{ChunkSizes, chunk};
 use super::confine::{self, Received};
 use super::formats::{self, Input};
 use super::limits::IngestLimits;
@@ -96,11 +96,13 @@ fn read_document(
     let media_type = formats::extract(&input, limits, &mut sink)?;
     let mut collected = sink.finish()?;
     collected.metadata.tell_language(&collected.text, collected.words);
-    let chunks = chunk(&collected.text, &collected.pages, limits.chunk_chars);
+    let sizes = ChunkSizes::new(limits.chunk_chars, limits.chunk_overlap_chars);
+    let chunks = chunk(&collected.text, &collected.pages, &collected.marks, sizes);
     let outline = Outline {
         media_type,
         metadata: collected.metadata,
         pages: collected.pages,
+        marks: collected.marks,
         words: collected.words,
         chunks,
         warnings: collected.warnings,

@@ -28,6 +28,8 @@ pub struct IngestLimits {
     pub max_parts_bytes: u64,
     /// The most characters of one chunk (`MILLRACE_CHUNK_CHARS`, 1,000). A hundred is the least that makes sense.
     pub chunk_chars: usize,
+    /// The most characters that a chunk repeats of the one before (`MILLRACE_CHUNK_OVERLAP_CHARS`, none); half a chunk at most.
+    pub chunk_overlap_chars: usize,
     /// How many children wait for their file, started ahead of it (`MILLRACE_EXTRACT_WARM`, 2). Each takes some 4 MiB.
     pub warm_children: usize,
     /// The program that is started as the child: the worker's own binary unless a test says otherwise.
@@ -47,6 +49,7 @@ impl Default for IngestLimits {
             max_parts: 200,
             max_parts_bytes: 200 << 20,
             chunk_chars: 1_000,
+            chunk_overlap_chars: 0,
             warm_children: 2,
             program: own_program(),
         }

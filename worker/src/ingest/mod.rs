@@ -18,6 +18,7 @@ mod confine;
 mod document;
 mod error;
 mod formats;
+mod headings;
 mod limits;
 mod metadata;
 mod parts;
@@ -27,7 +28,7 @@ mod spawner;
 mod wire;
 
 pub use child::child_main;
-pub use document::{Chunk, Document, Page, Warning, WarningCode};
+pub use document::{Chunk, Document, Heading, Page, Warning, WarningCode};
 pub use error::ExtractError;
 pub use limits::IngestLimits;
 pub use metadata::Metadata;

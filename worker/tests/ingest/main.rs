@@ -4,6 +4,7 @@
 mod confinement;
 mod containers;
 mod documents;
+mod headings;
 mod hostile;
 mod make;
 mod outlook;

@@ -84,7 +84,8 @@ impl<'a, 'n> Walker<'a, 'n> {
 
     fn start(&mut self, tag: &BytesStart<'_>) -> Result<(), Failure> {
         match tag.local_name().as_ref() {
-            b"del" | b"moveFrom" | b"Fallback" | b"rt" | b"delText" | b"delInstrText" => {
+            // `pPrChange` holds the properties of before a tracked change.
+            b"del" | b"moveFrom" | b"Fallback" | b"rt" | b"delText" | b"delInstrText" | b"pPrChange" => {
                 self.mark_deletion(tag);
                 self.skipped = 1;
             }
@@ -132,6 +133,9 @@ impl<'a, 'n> Walker<'a, 'n> {
             }
             b"ilvl" if self.in_paragraph_properties => {
                 self.flows.current().paragraph.place.level = level_of(tag, b"val");
+            }
+            b"outlineLvl" if self.in_paragraph_properties => {
+                self.flows.current().paragraph.outline = level_of(tag, b"val");
             }
             b"del" | b"moveFrom" => self.mark_deletion(tag),
             b"footnoteReference" | b"endnoteReference" => self.refer(tag),

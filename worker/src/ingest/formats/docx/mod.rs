@@ -29,6 +29,7 @@ pub(super) fn extract(input: &Input, limits: &IngestLimits, sink: &mut TextSink)
     let part = package.part(&main)?;
     let part = part.ok_or_else(|| Failure::malformed("its main part is missing"))?;
     let notes = read_body(part, &mut numbering, sink)?;
+    sink.end_sections();
     write_notes(&mut package, &relations, &notes, sink)?;
     write_asides(&mut package, &relations, "footer", sink)
 }
