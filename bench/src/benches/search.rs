@@ -8,7 +8,7 @@ use std::{fmt::Write as _, time::Instant};
 use anyhow::{Context as _, Result, ensure};
 use hyper::StatusCode;
 use millrace_shared::{
-    db::assets::{self, Chunk, Extraction},
+    db::assets::{self, Chunk, Extraction, HeadingPath},
     ids::{AssetId, OrgId},
 };
 use serde_json::Value;
