@@ -67,12 +67,18 @@ async fn process_again(client: &Client, asset: &Value) -> Result<()> {
     Ok(())
 }
 
+/// The objects in the store; one that is still being written has a `#` in its name.
 fn stored(stack: &Stack) -> Vec<PathBuf> {
     let mut files = Vec::new();
     let mut directories = vec![stack.dir().join("storage")];
     while let Some(directory) = directories.pop() {
         for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
-            if entry.path().is_dir() { directories.push(entry.path()) } else { files.push(entry.path()) }
+            let is_whole = !entry.file_name().to_string_lossy().contains('#');
+            match entry.path() {
+                path if path.is_dir() => directories.push(path),
+                path if is_whole => files.push(path),
+                _ => {}
+            }
         }
     }
     files

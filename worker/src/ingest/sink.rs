@@ -175,10 +175,6 @@ impl TextSink {
     }
 
     /// A heading that stands nowhere in the text, such as a PDF's bookmark, heads what follows from here.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "for outlines that lie beside the text, which no format reads yet")
-    )]
     pub fn bookmark(&mut self, level: u8, title: &str) {
         self.marker.bookmark(level, title, self.chars as u32);
     }

@@ -92,3 +92,29 @@ async fn a_page_that_shows_something_and_gives_no_text_is_told() {
         assert_eq!(document.warnings.first().map(|warning| warning.code), expected, "{content}");
     }
 }
+
+#[tokio::test]
+async fn bookmarks_head_what_stands_below_their_place() {
+    let objects = [
+        "null",
+        "<< /Type /Outlines /First 7 0 R /Last 9 0 R >>",
+        "<< /Title (One) /Parent 6 0 R /Next 9 0 R /First 8 0 R /Last 8 0 R /Dest [3 0 R /Fit] >>",
+        "<< /Title (Inner) /Parent 7 0 R /A << /S /GoTo /D [3 0 R /XYZ 0 260 0] >> >>",
+        "<< /Title (Two) /Parent 6 0 R /Prev 7 0 R /Dest (second) >>",
+        "<< /Names [(second) << /D [3 0 R /FitH 160] >>] >>",
+    ];
+    let content = "BT /F 10 Tf 9 300 Td (first) Tj 0 -50 Td (inner) Tj 0 -50 Td (still) Tj 0 -50 Td (second) Tj ET";
+    let file = pdf_page(content, FONT, "", &objects);
+    let catalog = "/Type /Catalog";
+    let at = file.windows(catalog.len()).position(|window| window == catalog.as_bytes()).unwrap() + catalog.len();
+    let mut file = file;
+    // The cross-reference table is off by this, which the parser makes up for.
+    file.splice(at..at, b" /Outlines 6 0 R /Names << /Dests 10 0 R >>".iter().copied());
+    let document = extract_bytes(&file, limits()).await.unwrap();
+    let headings: Vec<(u8, &str)> =
+        document.headings.iter().map(|heading| (heading.level, heading.title.as_str())).collect();
+    assert_eq!(headings, [(1, "One"), (2, "Inner"), (1, "Two")]);
+    let at = |word: &str| document.text.find(word).unwrap();
+    let starts: Vec<usize> = document.headings.iter().map(|heading| heading.start as usize).collect();
+    assert_eq!(starts, [at("first"), at("inner"), at("second")]);
+}

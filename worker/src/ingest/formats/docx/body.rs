@@ -35,7 +35,7 @@ pub(super) fn read_aside(part: XmlPart<'_>) -> Result<Vec<String>, Failure> {
     Ok(walker.flows.into_lines())
 }
 
-/// Reads foot- or endnotes as lines by id, without the separators that stand among them.
+/// Reads foot- or endnotes as lines by id, without the separators that stand among them; or comments, by author.
 pub(super) fn read_notes(part: XmlPart<'_>) -> Result<Vec<(String, Vec<String>)>, Failure> {
     let mut walker = Walker::new(Target::Lines(Vec::new()), None);
     walker.walk(part)?;
@@ -103,6 +103,8 @@ impl<'a, 'n> Walker<'a, 'n> {
             }
             b"txbxContent" => self.flows.push_flow(None),
             b"footnote" | b"endnote" => self.start_note(tag),
+            // Nothing refers to a comment by a number; who wrote it tells it apart.
+            b"comment" => self.flows.push_flow(Some(attribute(tag, b"author").unwrap_or_default())),
             _ => self.empty(tag)?,
         }
         Ok(())
@@ -158,7 +160,7 @@ impl<'a, 'n> Walker<'a, 'n> {
                     self.flows.part_paragraphs();
                 }
             }
-            b"txbxContent" | b"footnote" | b"endnote" => self.flows.pop_flow()?,
+            b"txbxContent" | b"footnote" | b"endnote" | b"comment" => self.flows.pop_flow()?,
             _ => {}
         }
         Ok(())

@@ -7,6 +7,7 @@
 use unicode_normalization::UnicodeNormalization;
 
 use super::glyphs::{Glyph, PageText};
+use super::outline::Bookmark;
 use super::{bidi, runs};
 use crate::ingest::sink::TextSink;
 use crate::ingest::wire::Failure;
@@ -16,7 +17,9 @@ const PARAGRAPH_DISTANCE: f64 = 1.4;
 /// A change of the font size by so much starts a paragraph: a heading, a caption.
 const PARAGRAPH_SIZE: f64 = 1.2;
 
-pub(super) fn write(page: &PageText, sink: &mut TextSink) -> Result<(), Failure> {
+/// Writes a page's text; each bookmark before the first line that does not stand above its place.
+pub(super) fn write(page: &PageText, bookmarks: &[Bookmark], sink: &mut TextSink) -> Result<(), Failure> {
+    let mut bookmarks = bookmarks.iter().peekable();
     let lines = bidi::in_reading_order(page, runs::runs(page));
     let usual = usual_distance(&lines);
     let mut previous: Option<&Line> = None;
@@ -31,9 +34,16 @@ pub(super) fn write(page: &PageText, sink: &mut TextSink) -> Result<(), Failure>
         let continued = lines
             .get(index + 1)
             .is_some_and(|next| joins(&line.text, &next.text) && !starts_paragraph(line, next, usual));
+        let is_reached = |bookmark: &&Bookmark| bookmark.top.is_none_or(|top| line.baseline <= top);
+        while let Some(bookmark) = bookmarks.next_if(is_reached) {
+            sink.bookmark(bookmark.level, &bookmark.title);
+        }
         let text = if continued { without_hyphen(&line.text) } else { &line.text };
         sink.text(&as_letters(text))?;
         previous = Some(line);
+    }
+    for bookmark in bookmarks {
+        sink.bookmark(bookmark.level, &bookmark.title);
     }
     Ok(())
 }

@@ -14,6 +14,7 @@ mod glyphs;
 mod interpreter;
 mod layers;
 mod lines;
+mod outline;
 mod runs;
 #[cfg(test)]
 mod soup;
@@ -56,16 +57,17 @@ pub(super) fn extract(input: &Input, limits: &IngestLimits, sink: &mut TextSink)
     }
     read_metadata(&document, &mut sink.metadata);
     let layers = Layers::of(&document);
+    let mut bookmarks = outline::by_page(&document, &pages);
     let mut fonts = Fonts::new(document.store());
     let mut text = PageText::default();
     let mut silent = Vec::new();
-    for page in pages.iter() {
+    for (index, page) in pages.iter().enumerate() {
         text.clear();
         let content = content(document.store(), page).map_err(failure)?;
         let mut interpreter =
             Interpreter::new(document.store(), &mut fonts, &layers, page, &mut text, limits.max_text_chars);
         let fields = interpreter.run_page(page, &content.data).map_err(failure)?;
-        lines::write(&text, sink)?;
+        lines::write(&text, &bookmarks.remove(&index).unwrap_or_default(), sink)?;
         for field in fields {
             sink.line_break();
             sink.text(&field)?;
