@@ -276,12 +276,16 @@ pub(super) fn label(name: &str) -> String {
     let folders: Vec<&str> = clean
         .split('/')
         .map(str::trim)
-        .filter(|folder| !matches!(*folder, "" | "." | "..") && !(folder.len() == 2 && folder.ends_with(':')))
+        .filter(|folder| !matches!(*folder, "" | "." | "..") && !is_drive(folder))
         .collect();
     let label = folders.join("/");
     let surplus = label.chars().count().saturating_sub(MAX_NAME_CHARS);
     let label: String = label.chars().skip(surplus).collect();
     if label.is_empty() { "unnamed".to_owned() } else { label }
+}
+
+fn is_drive(folder: &str) -> bool {
+    folder.len() == 2 && folder.ends_with(':')
 }
 
 /// Controls, and the marks that turn the direction of text around, by which `gpj.exe` shows as `exe.jpg`.
