@@ -70,9 +70,10 @@ impl Changing {
     }
 }
 
-/// The text; `None` if it broke off because it was replaced.
+/// The text; `None` if it broke off because it was replaced, or the API had no time.
 async fn text(client: &Client, path: &str) -> Result<Option<String>> {
     match client.get(&format!("{path}/text")).await {
+        Ok(reply) if reply.status == 503 => Ok(None),
         Ok(reply) => {
             ensure!(reply.status == 200, "{}: {}", reply.status, reply.text());
             Ok(Some(reply.text()))
@@ -86,13 +87,13 @@ async fn text(client: &Client, path: &str) -> Result<Option<String>> {
     }
 }
 
-/// All chunks; `None` if they were replaced between two pages.
+/// All chunks; `None` if they were replaced between two pages, or the API had no time.
 async fn chunks(client: &Client, path: &str, limit: u16) -> Result<Option<Vec<Value>>> {
     let mut chunks = Vec::new();
     let mut query = format!("limit={limit}");
     loop {
         let reply = client.get(&format!("{path}/chunks?{query}")).await?;
-        if reply.status == 409 && reply.json()?["code"] == "asset_replaced" {
+        if reply.status == 503 || reply.status == 409 && reply.json()?["code"] == "asset_replaced" {
             return Ok(None);
         }
         let page = reply.expect(200)?;
@@ -113,8 +114,9 @@ fn pages(word: &str, count: usize) -> String {
 async fn read_until(stop: Arc<AtomicBool>, client: Client, path: String, known: [Reading; 2]) -> Result<[u32; 2]> {
     let mut seen = [0; 2];
     while !stop.load(Ordering::Relaxed) {
-        let asset = client.get(&path).await?.expect(200)?;
-        ensure!(asset["state"] == "ready", "an asset with text is {asset}");
+        let asset = client.get(&path).await?;
+        let is_ready = asset.status == 503 || asset.expect(200)?["state"] == "ready";
+        ensure!(is_ready, "an asset with text is {}", asset.text());
         let text = text(&client, &path).await?;
         if let Some(text) = text {
             let which = known.iter().position(|known| known.text == text);
