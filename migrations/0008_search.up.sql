@@ -19,10 +19,11 @@ $$;
 
 -- A text as it is cut into words. Chinese characters, kana and hangul are words of their own (a U+0003 behind each parts them), because their
 -- scripts do not part words, or not where a searcher would; a query of several then is a phrase. U+0001 to U+0003 of the text itself become
--- blanks: they are markers here, and in highlighted text. Each character stays one, so that offsets can be told.
+-- blanks: they are markers here, and in highlighted text; and so do < and >, between which Postgres would take words for a tag's and leave
+-- them out. Each character stays one, so that offsets can be told.
 CREATE FUNCTION search_text(text text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    SELECT CASE WHEN octet_length(text) = length(text) THEN translate(text, E'\x01\x02\x03', '   ')
-        ELSE regexp_replace(translate(text, E'\x01\x02\x03', '   '),
+    SELECT CASE WHEN octet_length(text) = length(text) THEN translate(text, E'\x01\x02\x03<>', '     ')
+        ELSE regexp_replace(translate(text, E'\x01\x02\x03<>', '     '),
             '([\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3\uf900-\ufaff\U00020000-\U0003ffff])', E'\\1\x03', 'g')
     END
 $$;

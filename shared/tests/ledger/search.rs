@@ -149,3 +149,19 @@ async fn a_search_over_its_time_is_told_and_leaves_its_connection_as_it_was() {
     let after: String = sqlx::query_scalar("SHOW statement_timeout").fetch_one(&mut *connection).await.unwrap();
     assert_eq!(before, after);
 }
+
+#[tokio::test]
+async fn signs_by_which_highlights_are_told_are_like_any_other_in_a_text() {
+    let db = Db::new().await;
+    let mut connection = db.connection().await;
+    let org = organisation(&mut connection).await;
+    let text = "The \u{2}old\u{1} mill\u{3}s <b>turbine</b>\u{1}, & 水\u{3}車";
+    store(&mut connection, org, None, text).await;
+    for (q, highlight) in [("turbines", "turbine"), ("mill", "mill"), ("車", "車")] {
+        let hits = found(&mut connection, org, q).await;
+        let fragments = &hits.items[0].snippet.fragments;
+        assert_eq!(fragments.iter().map(|fragment| fragment.text.as_str()).collect::<String>(), text);
+        let highlights = fragments.iter().filter(|fragment| fragment.highlight).map(|fragment| fragment.text.as_str());
+        assert_eq!(highlights.collect::<Vec<_>>(), [highlight]);
+    }
+}

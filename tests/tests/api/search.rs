@@ -124,7 +124,8 @@ async fn places_of_hits_and_snippets_are_places_in_the_text() -> Result<()> {
     let stack = Stack::builder().env("MILLRACE_CHUNK_CHARS", "300").start().await?;
     let client = stack.client();
     let filler = "Über die Wiese läuft ein kleiner Bach, und niemand weiß, woher er kommt. ".repeat(9);
-    let text = format!("{filler}\n\n<script>alert('Mühle')</script> & \u{1}Mühlen\u{2} 🦀 stehen hier.\n\n{filler}");
+    let text =
+        format!("{filler}\n\n<script>alert('Mühle')</script> & a <b and Mühlen 🦀 c> d stehen hier.\n\n{filler}");
     let id = store(client, "de.txt", &text).await?;
     let whole: Vec<char> = client.get(&format!("/v1/assets/{id}/text")).await?.text().chars().collect();
     let page = search(client, "mühle", &[]).await?;
@@ -145,7 +146,7 @@ async fn places_of_hits_and_snippets_are_places_in_the_text() -> Result<()> {
         .collect();
     assert_eq!(snippet, slice(&hit["snippet"])?, "a snippet is a slice of the text, whatever the text holds");
     let shown = shown(hit);
-    assert!(shown.contains("<script>alert('[Mühle]')</script> & ") && shown.contains("[Mühlen]"), "{shown}");
+    assert!(shown.contains("<script>alert('[Mühle]')</script> & a <b and [Mühlen] 🦀 c> d"), "{shown}");
     stack.drain().await
 }
 
@@ -261,7 +262,6 @@ async fn no_query_is_an_error_or_slow() -> Result<()> {
         assert!(page["items"].is_array(), "{q:?}");
         assert!(start.elapsed() < QUICK, "{q:?} took {:?}", start.elapsed());
     }
-    assert_eq!(names(&search(client, "<b>mill</b>", &[]).await?), ["en.txt"]);
     assert_eq!(names(&search(client, "turbine", &[]).await?), ["en.txt"], "nothing was dropped");
     let long = "x".repeat(401);
     for (query, field) in [
