@@ -10,7 +10,7 @@ use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use futures_util::{StreamExt as _, future, stream};
 use http::header::CONTENT_TYPE;
-use millrace_shared::db::assets::{self, Asset, AssetState, StoredChunk};
+use millrace_shared::db::assets::{self, Asset, AssetRevision, AssetState, StoredChunk};
 use millrace_shared::ids::{AssetId, OrgId};
 use serde::Deserialize;
 use sqlx::PgConnection;
@@ -45,8 +45,7 @@ pub(super) async fn text(
     for _ in 0..TRIES {
         let mut connection = state.database().acquire().await?;
         let asset = ready(&mut connection, caller.org, id).await?;
-        let pages = asset.pages.unwrap_or_default();
-        let reading = Reading { org: caller.org, id, revision: asset.revision, pages, page: 0 };
+        let reading = Reading { of: (&asset).into(), pages: asset.pages.unwrap_or_default(), page: 0 };
         let Some((first, rest)) = reading.next_part(&mut connection).await? else { continue };
         drop(connection);
         return Ok(([(CONTENT_TYPE, "text/plain; charset=utf-8")], body(state, first, rest)).into_response());
@@ -84,9 +83,7 @@ enum TextError {
 /// How far a text has been read.
 #[derive(Debug, Clone, Copy)]
 struct Reading {
-    org: OrgId,
-    id: AssetId,
-    revision: i32,
+    of: AssetRevision,
     pages: i32,
     /// The last page that was read.
     page: i32,
@@ -99,7 +96,7 @@ impl Reading {
 
     /// About a megabyte of what follows; `None` where this text is not there any more.
     async fn next_part(self, connection: &mut PgConnection) -> sqlx::Result<Option<(Bytes, Self)>> {
-        let parts = assets::text_parts(connection, self.org, self.id, self.revision, self.page).await?;
+        let parts = assets::text_parts(connection, self.of, self.page).await?;
         let Some(last) = parts.last().map(|part| part.page) else { return Ok(None) };
         let text: String = parts.into_iter().map(|part| part.text).collect();
         Ok(Some((Bytes::from(text), Self { page: last, ..self })))
@@ -148,7 +145,7 @@ pub(super) async fn list(
         let after = params.cursor.map(|cursor| cursor.ordinal);
         // One more than asked for tells whether there is a next page.
         let fetch = i64::from(Limit::get(params.limit)) + 1;
-        let chunks = assets::chunks(&mut connection, caller.org, id, asset.revision, after, fetch).await?;
+        let chunks = assets::chunks(&mut connection, (&asset).into(), after, fetch).await?;
         let left = i64::from(asset.chunks.unwrap_or_default()) - after.map_or(0, |after| i64::from(after) + 1);
         if chunks.is_empty() && left > 0 {
             continue;

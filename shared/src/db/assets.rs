@@ -26,7 +26,7 @@ mod reading;
 pub use by_url::{Content, NewByUrl, Validators, find_by_url, insert_by_url, replace_content, still_current};
 pub use extraction::{Chunk, Extraction, Warning, store_extraction};
 pub use headings::HeadingPath;
-pub use reading::{StoredChunk, TextPart, chunks, text_parts};
+pub use reading::{AssetRevision, StoredChunk, TextPart, chunks, text_parts};
 
 /// Where an asset stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, sqlx::Type)]

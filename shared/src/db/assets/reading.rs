@@ -5,7 +5,25 @@
 
 use sqlx::PgConnection;
 
+use super::Asset;
 use crate::ids::{AssetId, OrgId};
+
+/// An asset's text and chunks as they were between two replacements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AssetRevision {
+    /// The asset's tenant.
+    pub org: OrgId,
+    /// The asset.
+    pub asset: AssetId,
+    /// [`Asset::revision`].
+    pub revision: i32,
+}
+
+impl From<&Asset> for AssetRevision {
+    fn from(asset: &Asset) -> Self {
+        Self { org: asset.org_id, asset: asset.id, revision: asset.revision }
+    }
+}
 
 /// A part of a document's text; all parts in order are the whole.
 #[derive(Debug, Clone, sqlx::FromRow)]
@@ -23,9 +41,7 @@ pub struct TextPart {
 /// When the database is away.
 pub async fn text_parts(
     connection: &mut PgConnection,
-    org: OrgId,
-    id: AssetId,
-    revision: i32,
+    of: AssetRevision,
     after: i32,
 ) -> Result<Vec<TextPart>, sqlx::Error> {
     sqlx::query_as(
@@ -36,9 +52,9 @@ pub async fn text_parts(
                    ORDER BY page LIMIT 200) AS next_pages
          ) AS counted WHERE before < 1000000 ORDER BY page",
     )
-    .bind(org)
-    .bind(id)
-    .bind(revision)
+    .bind(of.org)
+    .bind(of.asset)
+    .bind(of.revision)
     .bind(after)
     .fetch_all(connection)
     .await
@@ -67,9 +83,7 @@ pub struct StoredChunk {
 /// When the database is away.
 pub async fn chunks(
     connection: &mut PgConnection,
-    org: OrgId,
-    id: AssetId,
-    revision: i32,
+    of: AssetRevision,
     after: Option<i32>,
     limit: i64,
 ) -> Result<Vec<StoredChunk>, sqlx::Error> {
@@ -79,9 +93,9 @@ pub async fn chunks(
              AND EXISTS (SELECT FROM assets WHERE org_id = $1 AND id = $2 AND revision = $3)
          ORDER BY ordinal LIMIT $5",
     )
-    .bind(org)
-    .bind(id)
-    .bind(revision)
+    .bind(of.org)
+    .bind(of.asset)
+    .bind(of.revision)
     .bind(after.unwrap_or(-1))
     .bind(limit)
     .fetch_all(connection)
