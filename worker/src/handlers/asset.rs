@@ -17,7 +17,7 @@ use serde_json::json;
 use sqlx::PgConnection;
 
 use super::asset_parts::{Container, allowance};
-use super::asset_source::{Obtained, Source};
+use super::asset_source::{Obtained, Read, Source};
 use crate::{
     handler::{Effects, Handler, JobContext, JobError, Write},
     ingest::{Document, Extractor, IngestLimits, WarningCode},
@@ -112,7 +112,8 @@ impl Handler for AssetHandler {
         });
         let mut writes: Vec<Box<dyn Write>> = Vec::new();
         if let Some(fetched) = fetched {
-            writes.push(self.source.store(job, &found, fetched, document.media_type.as_str(), &file).await?);
+            let read = Read { media_type: document.media_type.as_str(), file: &file };
+            writes.push(self.source.store(job, &found, fetched, read).await?);
         }
         writes.push(Box::new(StoreText { asset, extraction: extraction_of(document) }));
         Ok(Effects { result: Some(result), writes, follows: vec![Box::new(parts)], ..Effects::default() })

@@ -41,7 +41,7 @@ pub fn child_main() -> ExitCode {
     // All state is local to the closure, so nothing half-changed is seen after a panic.
     let result = catch_unwind(AssertUnwindSafe(|| read_document(input, parts, &settings.limits)));
     let (reply, text) = match result {
-        Ok(Ok((outline, text))) => (Reply::Document(outline), text),
+        Ok(Ok((outline, text))) => (Reply::Document(Box::new(outline)), text),
         Ok(Err(failure)) => (Reply::Failed(failure), String::new()),
         Err(_) => {
             let failure = Failure::malformed("the parser met something it did not expect");

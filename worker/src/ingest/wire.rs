@@ -48,7 +48,7 @@ pub struct Usage {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub(super) enum Reply {
-    Document(Outline),
+    Document(Box<Outline>),
     Failed(Failure),
 }
 
@@ -150,7 +150,7 @@ pub(super) fn read_reply(mut bytes: Vec<u8>) -> Result<(Result<Document, Failure
         Reply::Document(outline) => {
             bytes.drain(..text_at);
             let text = String::from_utf8(bytes).map_err(|_| ReplyError::Text)?;
-            Ok(assemble(outline, text)?)
+            Ok(assemble(*outline, text)?)
         }
     };
     Ok((result, usage))
@@ -298,7 +298,7 @@ mod tests {
     #[test]
     fn a_document_survives_the_wire() {
         let text = "水車の日誌\n\nzweite Seite";
-        let reply = Reply::Document(outline(&[(0, 5), (7, 19)], &[(1, 0, 5), (2, 7, 19)]));
+        let reply = Reply::Document(Box::new(outline(&[(0, 5), (7, 19)], &[(1, 0, 5), (2, 7, 19)])));
         let document = read_reply(sent(reply, text)).unwrap().0.unwrap();
         assert_eq!(document.text, text);
         let pieces: Vec<_> = document.chunks.iter().map(|chunk| chunk.text.as_str()).collect();
@@ -343,7 +343,7 @@ mod tests {
         let ranges = [(0, 0, 5, 2, 2), (0, 6, 7, 3, 1), (0, 8, 9, 4, 9)];
         let chunks = ranges.map(|(_, start, end, section, depth)| ChunkRange { page: 1, start, end, section, depth });
         let outline = Outline { marks, chunks: chunks.to_vec(), ..outline(&[(0, 9)], &[]) };
-        let document = read_reply(sent(Reply::Document(outline), "a\nb x\nc x")).unwrap().0.unwrap();
+        let document = read_reply(sent(Reply::Document(Box::new(outline)), "a\nb x\nc x")).unwrap().0.unwrap();
         let titles: Vec<_> = document.headings.iter().map(|heading| heading.title.as_str()).collect();
         assert_eq!(titles, ["Part", "a b", "c"]);
         let paths: Vec<Vec<&str>> = document.chunks.iter().map(|chunk| chunk.headings.titles().collect()).collect();

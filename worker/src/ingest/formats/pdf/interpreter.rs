@@ -55,6 +55,15 @@ impl<'r> Resources<'r> {
     }
 }
 
+/// What is the same for all pages.
+#[derive(Clone, Copy)]
+pub(super) struct Surroundings<'d, 'p> {
+    pub store: &'d Store,
+    pub layers: &'p Layers,
+    /// More of one page are refused.
+    pub max_glyphs: usize,
+}
+
 pub(super) struct Interpreter<'d, 'p> {
     store: &'d Store,
     fonts: &'p mut Fonts<'d>,
@@ -71,13 +80,12 @@ pub(super) struct Interpreter<'d, 'p> {
 
 impl<'d, 'p> Interpreter<'d, 'p> {
     pub fn new(
-        store: &'d Store,
+        surroundings: Surroundings<'d, 'p>,
         fonts: &'p mut Fonts<'d>,
-        layers: &'p Layers,
         page: &Page,
         into: &'p mut PageText,
-        max_glyphs: usize,
     ) -> Self {
+        let Surroundings { store, layers, max_glyphs } = surroundings;
         Self {
             store,
             fonts,

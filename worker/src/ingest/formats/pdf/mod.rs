@@ -28,7 +28,7 @@ use otf_pdf_syntax::{Error, Limits, Object, OpenOptions, Source, SourceError};
 
 use self::font::Fonts;
 use self::glyphs::{PageText, Seen};
-use self::interpreter::Interpreter;
+use self::interpreter::{Interpreter, Surroundings};
 use self::layers::Layers;
 use super::Input;
 use crate::ingest::document::WarningCode;
@@ -59,13 +59,13 @@ pub(super) fn extract(input: &Input, limits: &IngestLimits, sink: &mut TextSink)
     let layers = Layers::of(&document);
     let mut bookmarks = outline::by_page(&document, &pages);
     let mut fonts = Fonts::new(document.store());
+    let surroundings = Surroundings { store: document.store(), layers: &layers, max_glyphs: limits.max_text_chars };
     let mut text = PageText::default();
     let mut silent = Vec::new();
     for (index, page) in pages.iter().enumerate() {
         text.clear();
         let content = content(document.store(), page).map_err(failure)?;
-        let mut interpreter =
-            Interpreter::new(document.store(), &mut fonts, &layers, page, &mut text, limits.max_text_chars);
+        let mut interpreter = Interpreter::new(surroundings, &mut fonts, page, &mut text);
         let fields = interpreter.run_page(page, &content.data).map_err(failure)?;
         lines::write(&text, &bookmarks.remove(&index).unwrap_or_default(), sink)?;
         for field in fields {

@@ -29,7 +29,7 @@ pub(super) struct Run {
 }
 
 impl Run {
-    pub fn glyphs<'p>(&self, page: &'p PageText) -> Vec<Glyph> {
+    pub fn glyphs(&self, page: &PageText) -> Vec<Glyph> {
         self.glyphs.iter().flat_map(|stretch| &page.glyphs[stretch.clone()]).copied().collect()
     }
 }
@@ -106,7 +106,8 @@ impl Runs<'_> {
         }
         let text = text.trim();
         if !text.is_empty() {
-            self.done.push(Run { text: text.to_owned(), glyphs: vec![self.start..end] });
+            let glyphs = std::iter::once(self.start..end).collect();
+            self.done.push(Run { text: text.to_owned(), glyphs });
         }
         self.start = end;
         self.last = None;

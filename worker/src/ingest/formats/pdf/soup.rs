@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::font::Fonts;
 use super::glyphs::PageText;
-use super::interpreter::Interpreter;
+use super::interpreter::{Interpreter, Surroundings};
 use super::layers::Layers;
 use super::runs::runs;
 
@@ -41,7 +41,8 @@ proptest! {
         let layers = Layers::of(&document);
         let mut fonts = Fonts::new(document.store());
         let mut text = PageText::default();
-        let mut interpreter = Interpreter::new(document.store(), &mut fonts, &layers, &pages[0], &mut text, 10_000);
+        let surroundings = Surroundings { store: document.store(), layers: &layers, max_glyphs: 10_000 };
+        let mut interpreter = Interpreter::new(surroundings, &mut fonts, &pages[0], &mut text);
         let _ = interpreter.run_page(&pages[0], &content);
         for glyph in &text.glyphs {
             prop_assert!(text.text.get(glyph.start..glyph.end).is_some());
