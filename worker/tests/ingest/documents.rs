@@ -94,7 +94,8 @@ async fn offsets_lead_back_to_every_chunk_heading_and_page() {
             }
             place = chunk.end;
         }
-        for heading in &document.headings {
+        // The title of a bookmark stands nowhere in the text.
+        for heading in document.headings.iter().filter(|heading| heading.start < heading.end) {
             assert_eq!(slice(&document, heading.start, heading.end), heading.title);
         }
         assert!(slice(&document, place, u32::MAX).trim().is_empty());
