@@ -3,15 +3,19 @@
 //! Only the tokenizer of html5ever is used, no tree: text comes out in document order either way, and without a tree
 //! memory stays flat and no nesting, however deep, can overflow a stack. Scripts, styles and what a browser does not
 //! show are left out; block elements become lines, paragraphs and list items keep their shape, table rows become lines
-//! with tabs. Entities are the tokenizer's work.
+//! with tabs. Entities are the tokenizer's work. Of a page that tells its main content only that is taken ([`scope`]).
+
+mod elements;
+mod scope;
 
 use std::cell::RefCell;
 
 use encoding_rs::{Encoding, UTF_8, UTF_16BE, UTF_16LE};
 use html5ever::tendril::StrTendril;
-use html5ever::tokenizer::states::RawKind;
 use html5ever::tokenizer::{BufferQueue, Tag, TagKind, Token, TokenSink, TokenSinkResult, Tokenizer, TokenizerOpts};
 
+use self::elements::{Gap, attribute, first_number, gap_of, heading_level, is_hidden, is_html_space, raw_content};
+use self::scope::{Inside, Scope};
 use super::{Input, text};
 use crate::ingest::limits::IngestLimits;
 use crate::ingest::sink::TextSink;
@@ -19,7 +23,8 @@ use crate::ingest::wire::Failure;
 
 pub(super) fn extract(input: &Input, limits: &IngestLimits, sink: &mut TextSink) -> Result<(), Failure> {
     let source = text::read(input, limits, sink, declared_encoding)?;
-    write_fragment(&source, sink)
+    let writer = Writer { scope: Scope::of(&source), is_page: true, ..Writer::new(sink, is_xml(&source)) };
+    write(&source, writer)
 }
 
 /// The encoding that a `meta` element within the first 1,024 bytes states (HTML standard, "prescan a byte stream"),
@@ -38,26 +43,35 @@ fn declared_encoding(bytes: &[u8]) -> Option<&'static Encoding> {
 
 /// Writes the text of a piece of HTML.
 pub(super) fn write_fragment(source: &str, sink: &mut TextSink) -> Result<(), Failure> {
+    write(source, Writer::new(sink, is_xml(source)))
+}
+
+fn write(source: &str, writer: Writer<'_>) -> Result<(), Failure> {
+    let HtmlSink(writer) = feed(source, HtmlSink(RefCell::new(writer)), |sink| sink.0.borrow().failure.is_some());
+    writer.into_inner().failure.map_or(Ok(()), Err)
+}
+
+fn is_xml(source: &str) -> bool {
+    source.trim_start().starts_with("<?xml")
+}
+
+/// Cuts a source into tokens for `sink`, until it has had enough; gives it back.
+fn feed<S: TokenSink>(source: &str, sink: S, has_enough: impl Fn(&S) -> bool) -> S {
     /// How much is fed at a time, so that a failure ends the work soon.
     const PIECE: usize = 64 * 1024;
-    let is_xml = source.trim_start().starts_with("<?xml");
-    let tokenizer = Tokenizer::new(HtmlSink(RefCell::new(Writer::new(sink, is_xml))), TokenizerOpts::default());
+    let tokenizer = Tokenizer::new(sink, TokenizerOpts::default());
     let queue = BufferQueue::default();
     let mut rest = source;
-    while !rest.is_empty() {
+    while !rest.is_empty() && !has_enough(&tokenizer.sink) {
         let (piece, remaining) = rest.split_at(rest.floor_char_boundary(PIECE));
         rest = remaining;
         queue.push_back(StrTendril::from(piece));
         while !queue.is_empty() {
             let _ = tokenizer.feed(&queue);
         }
-        if let Some(failure) = tokenizer.sink.0.borrow_mut().failure.take() {
-            return Err(failure);
-        }
     }
     tokenizer.end();
-    let failure = tokenizer.sink.0.borrow_mut().failure.take();
-    failure.map_or(Ok(()), Err)
+    tokenizer.sink
 }
 
 struct HtmlSink<'a>(RefCell<Writer<'a>>);
@@ -85,6 +99,13 @@ struct Writer<'a> {
     failure: Option<Failure>,
     /// XHTML, where `<script/>` is a whole element.
     is_xml: bool,
+    /// Which part is taken.
+    scope: Scope,
+    inside: Inside,
+    /// Headings of the first level are taken wherever they stand: the page's own often stands above its content.
+    in_title: bool,
+    /// A page of its own has menus, which are no text of it.
+    is_page: bool,
     /// The element whose content is left out, and how many of its name are open.
     skipped: Option<(String, usize)>,
     title: Option<String>,
@@ -103,6 +124,10 @@ impl<'a> Writer<'a> {
             sink,
             failure: None,
             is_xml,
+            scope: Scope::Whole,
+            inside: Inside::default(),
+            in_title: false,
+            is_page: false,
             skipped: None,
             title: None,
             preformatted: 0,
@@ -127,6 +152,9 @@ impl<'a> Writer<'a> {
             if title.len() < 10_000 {
                 title.push_str(text);
             }
+            return Ok(());
+        }
+        if self.scope != Scope::Whole && !self.inside.is_inside() && !self.in_title {
             return Ok(());
         }
         if self.preformatted > 0 {
@@ -182,6 +210,10 @@ impl<'a> Writer<'a> {
             }
             return raw_content(tag, self.is_xml);
         }
+        self.inside.tag(self.scope, name, tag);
+        if name == "h1" {
+            self.in_title = tag.kind == TagKind::StartTag;
+        }
         match tag.kind {
             TagKind::StartTag => {
                 let done = self.start(name, tag);
@@ -196,7 +228,9 @@ impl<'a> Writer<'a> {
     }
 
     fn start(&mut self, name: &str, tag: &Tag) -> Result<(), Failure> {
-        if is_hidden(name, tag) && !(tag.self_closing && (self.is_xml || name == "svg")) {
+        if (is_hidden(name, tag) || (self.is_page && name == "nav"))
+            && !(tag.self_closing && (self.is_xml || name == "svg"))
+        {
             self.skipped = Some((name.to_owned(), 1));
             return Ok(());
         }
@@ -308,75 +342,6 @@ impl<'a> Writer<'a> {
     }
 }
 
-fn heading_level(name: &str) -> Option<u8> {
-    match name.as_bytes() {
-        [b'h', digit @ b'1'..=b'6'] => Some(digit - b'0'),
-        _ => None,
-    }
-}
-
-#[derive(Clone, Copy)]
-enum Gap {
-    None,
-    Line,
-    Paragraph,
-}
-
-fn gap_of(name: &str) -> Gap {
-    match name {
-        "p" | "h1" | "h2" | "h3" | "h4" | "h5" | "h6" | "blockquote" | "table" | "section" | "article" | "aside"
-        | "header" | "footer" | "main" | "nav" | "figure" | "hr" | "dl" | "form" | "fieldset" | "details" => {
-            Gap::Paragraph
-        }
-        "div" | "dt" | "dd" | "address" | "center" | "caption" | "figcaption" | "legend" | "summary" | "option"
-        | "optgroup" | "body" | "head" | "html" | "thead" | "tbody" | "tfoot" | "dialog" | "hgroup" | "search" => {
-            Gap::Line
-        }
-        _ => Gap::None,
-    }
-}
-
-/// What a browser with scripts shows nothing of. The `hidden` attribute counts only on elements that need an end tag:
-/// on others the end cannot be found without a tree.
-fn is_hidden(name: &str, tag: &Tag) -> bool {
-    match name {
-        "script" | "style" | "noscript" | "template" | "svg" | "math" | "iframe" | "object" | "noembed"
-        | "noframes" | "audio" | "video" | "canvas" | "datalist" => true,
-        "div" | "section" | "article" | "aside" | "nav" | "span" | "ul" | "ol" | "table" | "dialog" => {
-            tag.attrs.iter().any(|attribute| &*attribute.name.local == "hidden")
-        }
-        _ => false,
-    }
-}
-
-fn first_number(tag: &Tag) -> u32 {
-    attribute(tag, "start").trim().parse().unwrap_or(1)
-}
-
-/// The value of an attribute; empty where there is none.
-fn attribute(tag: &Tag, name: &str) -> String {
-    let found = tag.attrs.iter().find(|attribute| &*attribute.name.local == name);
-    found.map_or_else(String::new, |attribute| attribute.value.to_string())
-}
-
-/// The states that the tree builder would put the tokenizer in (HTML standard, 13.2.6.4).
-fn raw_content(tag: &Tag, is_xml: bool) -> TokenSinkResult<()> {
-    if tag.kind == TagKind::EndTag || (is_xml && tag.self_closing) {
-        return TokenSinkResult::Continue;
-    }
-    match &*tag.name {
-        "title" | "textarea" => TokenSinkResult::RawData(RawKind::Rcdata),
-        "style" | "xmp" | "iframe" | "noembed" | "noframes" | "noscript" => TokenSinkResult::RawData(RawKind::Rawtext),
-        "script" => TokenSinkResult::RawData(RawKind::ScriptData),
-        "plaintext" => TokenSinkResult::Plaintext,
-        _ => TokenSinkResult::Continue,
-    }
-}
-
-fn is_html_space(c: char) -> bool {
-    matches!(c, ' ' | '\t' | '\n' | '\r' | '\u{c}')
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -404,6 +369,16 @@ mod tests {
         assert_eq!(text_of("<ol><li>one<ul><li><p>a</p></li></ul></li><li> two</li></ol>"), "1. one\n  - a\n2. two");
         assert_eq!(text_of("<table><tr><th>a</th> <th>b</th></tr><tr><td>1</td><td>2</table>"), "a\tb\n1\t2");
         assert_eq!(text_of("<pre>x\n  y</pre>z"), "x\n  y\n\nz");
+    }
+
+    #[test]
+    fn a_page_is_its_content_and_its_title() {
+        let page = "<nav><ul><li>menu</ul></nav><header><h1>The mill</h1><p>banner</header><main><h1>Part</h1><p>The wheel turns.\
+                    <table><tr><td>1<td>2</table></main><aside>see also</aside><footer>imprint</footer>";
+        let mut sink = TextSink::new(1_000, 10);
+        let writer = Writer { scope: Scope::of(page), is_page: true, ..Writer::new(&mut sink, false) };
+        write(page, writer).unwrap();
+        assert_eq!(sink.finish().unwrap().text, "The mill\n\nPart\n\nThe wheel turns.\n\n1\t2");
     }
 
     #[test]
