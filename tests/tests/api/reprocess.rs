@@ -260,7 +260,7 @@ async fn the_same_bytes_give_the_same_chunks_with_their_headings() -> Result<()>
         let reading = read_file(stack.client(), &file).await?;
         assert_eq!(reading, read_file(&other, &file).await?, "{name}");
         let has_path = |chunk: &Value| chunk["headings"].as_array().is_some_and(|headings| !headings.is_empty());
-        assert_eq!(reading.chunks.iter().any(has_path), name != "handbuch-de.pdf", "{name}: {:?}", reading.chunks);
+        assert!(reading.chunks.iter().any(has_path), "{name}: {:?}", reading.chunks);
     }
     stack.drain().await
 }
