@@ -79,7 +79,7 @@ async fn what_a_record_names_is_never_swept_and_what_it_named_before_is() {
         assert!(due(&db).await.is_empty() || due(&db).await == [first.storage_key.clone()]);
         assert!(replace(&db, org, id, content).await.unwrap());
     }
-    assert_eq!(due(&db).await, [first.storage_key.clone()]);
+    assert_eq!(due(&db).await, std::slice::from_ref(&first.storage_key));
     let row = db.asset_row(org, id).await;
     assert_eq!((row.storage_key, row.sha256), (Some(second.storage_key), Some(vec![2; 32])));
     assert_eq!((row.etag.as_deref(), row.name.as_str()), (Some("\"2\""), "a.txt"));
@@ -98,7 +98,8 @@ async fn bytes_that_may_be_swept_by_now_cannot_be_named() {
     note(&db, org, &late.storage_key, Duration::ZERO).await;
     let mut connection = db.connection().await;
     let mut sweeper = connection.begin().await.unwrap();
-    assert_eq!(stray_objects::lock_due(&mut sweeper, 10).await.unwrap(), [late.storage_key.clone()]);
+    let locked = stray_objects::lock_due(&mut sweeper, 10).await.unwrap();
+    assert_eq!(locked, std::slice::from_ref(&late.storage_key));
     assert!(due(&db).await.is_empty(), "another sweeper leaves it alone");
     let naming = async { replace(&db, org, id, &late).await };
     let sweeping = async {

@@ -13,7 +13,7 @@ use millrace_shared::{
 use serde_json::json;
 use sqlx::PgConnection;
 
-use super::asset_source::{Obtained, Source};
+use super::asset_source::{Local, Obtained, Source};
 use crate::{
     handler::{Effects, Handler, JobContext, JobError, Write},
     ingest::{Document, Extractor, IngestLimits, WarningCode},
@@ -92,7 +92,8 @@ impl Handler for AssetHandler {
         });
         let mut writes: Vec<Box<dyn Write>> = Vec::new();
         if let Some(fetched) = fetched {
-            writes.push(self.source.store(job, &found, fetched, document.media_type.as_str(), &file).await?);
+            let local = Local { file: &file, media_type: document.media_type.as_str() };
+            writes.push(self.source.store(job, &found, fetched, local).await?);
         }
         writes.push(Box::new(StoreText { asset, extraction: extraction_of(document) }));
         Ok(Effects { result: Some(result), writes, ..Effects::default() })
