@@ -150,7 +150,7 @@ async fn the_worker_refuses_them_too_whatever_the_api_took_in() -> Result<()> {
         .start()
         .await?;
     let mut urls: Vec<String> = NEAR.iter().map(|row| format!("{}row", with_port(row, near.port()))).collect();
-    // A name that only the resolver knows to be this machine's.
+    // A name that only the resolver knows to be this machine's, where there is one.
     if std::fs::read_to_string("/etc/hosts").is_ok_and(|hosts| hosts.contains("ip6-localhost")) {
         urls.push(format!("http://ip6-localhost:{}/row", near.port()));
     }
