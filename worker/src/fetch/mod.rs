@@ -212,3 +212,6 @@ fn no_document(url: &Url, response: &Response) -> FetchError {
         _ => FetchError::Status { host, status },
     }
 }
+
+#[cfg(test)]
+mod tests;
