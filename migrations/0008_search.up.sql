@@ -72,7 +72,7 @@ BEGIN
 END $$;
 CREATE TRIGGER search_fill BEFORE INSERT OR UPDATE OF text ON asset_chunks FOR EACH ROW EXECUTE FUNCTION search_fill();
 
--- The words that an organisation's chunks have, as its vectors have them. A word is kept of up to four of its assets (`copy` is told by the asset's
+-- The words that an organisation's chunks have, as its vectors have them. A word is kept of up to two of its assets (`copy` is told by the asset's
 -- id) and not of all: enough for it to outlive a deletion, and few enough for an index. There is no unique key, so that nobody who stores a
 -- document waits for another; a word that two store at once is kept twice, which does no harm.
 CREATE TABLE search_words (
@@ -87,7 +87,7 @@ CREATE INDEX search_words_word ON search_words (org_id, config, word, copy);
 CREATE INDEX search_words_asset ON search_words (org_id, asset_id);
 
 CREATE FUNCTION search_copy(asset uuid) RETURNS smallint LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    SELECT (get_byte(uuid_send(asset), 15) & 3)::smallint
+    SELECT (get_byte(uuid_send(asset), 15) & 1)::smallint
 $$;
 
 -- Neither single characters nor numbers, of which there is no end; nor the words that nobody can type.

@@ -103,7 +103,7 @@ async fn documents_begin_a_new_part_when_the_newest_is_full() {
 }
 
 #[tokio::test]
-async fn a_document_that_waits_again_is_not_found_and_the_words_of_its_chunks_are_kept_four_times_at_most() {
+async fn a_document_that_waits_again_is_not_found_and_the_words_of_its_chunks_are_kept_twice_at_most() {
     let db = Db::new().await;
     let mut connection = db.connection().await;
     let org = organisation(&mut connection).await;
@@ -115,7 +115,7 @@ async fn a_document_that_waits_again_is_not_found_and_the_words_of_its_chunks_ar
         .fetch_one(&mut connection)
         .await
         .unwrap();
-    assert!((1..=4).contains(&kept), "{kept}");
+    assert!((1..=2).contains(&kept), "{kept}");
     sqlx::query("UPDATE assets SET state = 'pending' WHERE id = $1")
         .bind(assets[0])
         .execute(&mut connection)
