@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use millrace_shared::auth::JwtVerifier;
-use millrace_shared::config::ApiConfig;
+use millrace_shared::config::{ApiConfig, SearchLimits};
 use millrace_shared::fetch::FetchRules;
 use millrace_shared::jobs::{KindSet, Kinds};
 use millrace_shared::queue::Queues;
@@ -31,6 +31,8 @@ pub struct Limits {
     pub upload_bytes: u64,
     /// Longest time for a request, uploads and long polls excepted.
     pub request_timeout: Duration,
+    /// What a search may cost.
+    pub search: SearchLimits,
 }
 
 /// Shared by all requests; cheap to clone.
@@ -79,6 +81,7 @@ impl AppState {
                 body_bytes: config.max_body_bytes,
                 upload_bytes: config.max_upload_bytes,
                 request_timeout: config.request_timeout,
+                search: config.search,
             },
             fetch_rules: config.fetch.clone(),
             draining,

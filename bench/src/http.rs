@@ -47,6 +47,18 @@ impl Connection {
         Ok(Self { sender, target: target.clone() })
     }
 
+    /// Gets what is there.
+    pub(crate) async fn get(&mut self, path: &str) -> Result<(StatusCode, Bytes)> {
+        self.sender.ready().await?;
+        let request = Request::get(path)
+            .header(HOST, self.target.address.to_string())
+            .header(AUTHORIZATION, format!("Bearer {}", self.target.key))
+            .body(Full::new(Bytes::new()))?;
+        let response = self.sender.send_request(request).await?;
+        let status = response.status();
+        Ok((status, response.into_body().collect().await?.to_bytes()))
+    }
+
     /// Posts JSON and reads the whole answer.
     pub(crate) async fn post(&mut self, path: &str, body: Bytes) -> Result<(StatusCode, Bytes)> {
         self.sender.ready().await?;

@@ -1,4 +1,4 @@
-//! The benchmarks: `cargo xtask bench queue|durable|http|latency|fairness|memory|scale|peers|all`, and `extract DIR`.
+//! The benchmarks: `cargo xtask bench queue|durable|http|latency|fairness|memory|scale|search|peers|all`, and `extract DIR`.
 //!
 //! Each measures what a user would see: private servers on loopback, run as `cargo xtask demo` runs them (Postgres with fsync on), the real
 //! API and the real engine in processes of their own. They print figures and assert nothing about speed: an exit code other than 0 means
@@ -13,6 +13,7 @@ mod extract;
 mod http;
 mod machine;
 mod process;
+mod prose;
 mod report;
 mod site;
 mod starts;
@@ -69,6 +70,12 @@ struct Options {
     /// How long `memory` keeps up each load, in minutes
     #[arg(long, value_name = "N", default_value_t = 10.0)]
     minutes: f64,
+    /// How many chunks `search` searches
+    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+    chunks: usize,
+    /// Over how many organisations they are dealt out
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    orgs: u32,
     /// A setting for API and workers, such as MILLRACE_DATABASE_CONNECTIONS=20
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = assignment)]
     env: Vec<(String, String)>,

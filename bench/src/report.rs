@@ -78,7 +78,16 @@ impl Report {
     pub(crate) fn rate(&mut self, name: &'static str, params: &Params, (count, elapsed): (usize, Duration)) {
         #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
         let rate = count as f64 / elapsed.as_secs_f64();
-        self.add(name, params, rate, if name == "requests" { "requests/s" } else { "jobs/s" });
+        self.add(
+            name,
+            params,
+            rate,
+            match name {
+                "requests" => "requests/s",
+                "store" => "chunks/s",
+                _ => "jobs/s",
+            },
+        );
     }
 
     /// Adds three percentiles of durations, in milliseconds.

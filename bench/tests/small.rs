@@ -13,7 +13,7 @@ use serde_json::Value;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The metrics of each benchmark, but for `peers`, whose programs take minutes to build.
-const METRICS: [(&str, &str); 7] = [
+const METRICS: [(&str, &str); 8] = [
     (
         "queue",
         "enqueue_single enqueue_pipelined enqueue_bulk drain cpu_worker_us_per_job cpu_redis_us_per_job cpu_client_us_per_job",
@@ -39,6 +39,7 @@ const METRICS: [(&str, &str); 7] = [
         "redis_bytes_per_job redis_bytes_per_job_in_all rss rss_early rss_growth jobs_done ledger_bytes_per_job",
     ),
     ("scale", "drain ratio"),
+    ("search", "fill_s index_s size latency_p50 latency_p95 latency_p99 hits store"),
 ];
 
 fn bench(words: &[&str], binaries: &Binaries) -> Command {

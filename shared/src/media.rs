@@ -3,11 +3,12 @@
 //! The API asks at upload with the first [`HEAD_BYTES`] bytes, so that a file nobody can read is refused or labelled at
 //! once; the worker asks again before parsing, because it trusts no label. Both get the same answer for the same bytes.
 //!
-//! Order of the rules: formats with a signature first (PDF, ZIP containers, OLE containers), then text (valid in a known
+//! Order of the rules: formats with a signature first (PDF, ZIP containers, OLE containers), then mail by its header fields, then text (valid in a known
 //! encoding, then told apart as HTML, Markdown or plain text), and only then the signatures of everything else: short
 //! signatures such as `BM` or `MZ` would otherwise claim prose that happens to start so.
 
 mod container;
+mod mail;
 mod table;
 mod text;
 
@@ -39,6 +40,9 @@ pub enum MediaType {
     Html,
     Markdown,
     Csv,
+    Eml,
+    Msg,
+    Zip,
     PlainText,
     /// Anything else, with the detected MIME type (`application/octet-stream` where nothing is known).
     Unsupported(String),
@@ -49,7 +53,7 @@ pub(crate) const PPTX: &str = "application/vnd.openxmlformats-officedocument.pre
 pub(crate) const XLSX: &str = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet";
 
 /// What can be extracted.
-const KNOWN: [(MediaType, &str); 14] = [
+const KNOWN: [(MediaType, &str); 17] = [
     (MediaType::Pdf, "application/pdf"),
     (MediaType::Docx, DOCX),
     (MediaType::Pptx, PPTX),
@@ -63,6 +67,9 @@ const KNOWN: [(MediaType, &str); 14] = [
     (MediaType::Html, "text/html"),
     (MediaType::Markdown, "text/markdown"),
     (MediaType::Csv, "text/csv"),
+    (MediaType::Eml, "message/rfc822"),
+    (MediaType::Msg, "application/vnd.ms-outlook"),
+    (MediaType::Zip, "application/zip"),
     (MediaType::PlainText, "text/plain"),
 ];
 
@@ -121,6 +128,10 @@ pub fn detect(head: &[u8]) -> MediaType {
     }
     if let Some(media_type) = container::detect(head) {
         return media_type;
+    }
+    // Before text: a message may have bytes in it that no text has.
+    if mail::is_message(head) {
+        return MediaType::Eml;
     }
     if let Some(media_type) = text::detect(head) {
         return media_type;

@@ -254,6 +254,23 @@ impl fmt::Debug for Upload {
     }
 }
 
+/// Hashes bytes as [`Upload`] does, for who must know them before there is an upload.
+#[derive(Debug, Default)]
+pub struct Hasher(Sha256);
+
+impl Hasher {
+    /// Adds bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// SHA-256 of all bytes.
+    #[must_use]
+    pub fn finish(self) -> [u8; 32] {
+        self.0.finalize().into()
+    }
+}
+
 /// What was received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Received {

@@ -14,9 +14,10 @@ use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use metrics::Histogram;
 use millrace_shared::{
-    db::{self, runs},
+    db::{self, jobs::JobRow, runs},
     ids::{JobId, OrgId},
     jobs::{JobPayload, NewJob, Policy, Rate},
+    ledger,
     queue::{Queues, RateKey, RateRequest},
 };
 use rand::RngExt as _;
@@ -105,6 +106,16 @@ pub(crate) trait Write: Send + Sync {
     async fn apply(&self, connection: &mut PgConnection, job: &JobContext) -> sqlx::Result<()>;
 }
 
+/// A write whose jobs to follow are known only when it is made: which of its rows are new is decided inside the transaction.
+#[async_trait]
+pub(crate) trait Follow: Send + Sync {
+    /// Writes, and gives the jobs that follow from it. It may be called again if the transaction has to be repeated.
+    async fn apply(&self, connection: &mut PgConnection, job: &JobContext) -> sqlx::Result<Vec<NewJob>>;
+
+    /// Called when the transaction of the last [`apply`](Self::apply) counts, to put away what it turned out not to need. A crash may prevent it.
+    async fn settled(&self) {}
+}
+
 /// What a success brings about.
 #[derive(Default)]
 pub(crate) struct Effects {
@@ -114,12 +125,34 @@ pub(crate) struct Effects {
     pub(crate) jobs: Vec<NewJob>,
     /// Rows to be written.
     pub(crate) writes: Vec<Box<dyn Write>>,
+    /// Rows to be written, and jobs that follow from how that went.
+    pub(crate) follows: Vec<Box<dyn Follow>>,
 }
 
 impl Effects {
+    /// Writes all of it but the result, in the completing transaction. Gives the jobs that follow, to be pushed after the commit.
+    pub(crate) async fn write(&self, transaction: &mut PgConnection, job: &JobContext) -> sqlx::Result<Vec<JobRow>> {
+        for write in &self.writes {
+            write.apply(transaction, job).await?;
+        }
+        let mut jobs = self.jobs.clone();
+        for follow in &self.follows {
+            jobs.extend(follow.apply(transaction, job).await?);
+        }
+        let accepted = ledger::accept(transaction, job.org, &jobs).await?;
+        Ok(accepted.into_iter().map(ledger::Accepted::into_row).collect())
+    }
+
+    /// Tells those who wait for it that the transaction counts.
+    pub(crate) async fn settled(&self) {
+        for follow in &self.follows {
+            follow.settled().await;
+        }
+    }
+
     /// Whether a batch of successes can be written at once: nothing but the job's own row is touched.
     pub(crate) fn is_plain(&self) -> bool {
-        self.jobs.is_empty() && self.writes.is_empty()
+        self.jobs.is_empty() && self.writes.is_empty() && self.follows.is_empty()
     }
 }
 
@@ -128,6 +161,7 @@ impl fmt::Debug for Effects {
         f.debug_struct("Effects")
             .field("jobs", &self.jobs.len())
             .field("writes", &self.writes.len())
+            .field("follows", &self.follows.len())
             .finish_non_exhaustive()
     }
 }

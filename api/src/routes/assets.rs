@@ -3,10 +3,10 @@
 use axum::Json;
 use axum::extract::State;
 use http::StatusCode;
+use millrace_shared::db::asset_parts::{self, Doomed};
 use millrace_shared::db::{Cursor, assets};
 use millrace_shared::ids::{AssetId, OrgId};
 use millrace_shared::ledger;
-use millrace_shared::storage::ObjectKey;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
@@ -71,7 +71,8 @@ pub(super) async fn get(
 
 /// Delete a document.
 ///
-/// With its text and its chunks. A job that still waits or runs for it is cancelled.
+/// With its text, its chunks, and the documents in it that were not uploaded for themselves and that no other document holds. Jobs that still
+/// wait or run for them are cancelled.
 #[utoipa::path(
     delete, path = "/v1/assets/{id}", tag = "Assets", operation_id = "deleteAsset",
     params(("id" = uuid::Uuid, Path, description = "The document")),
@@ -83,13 +84,13 @@ pub(super) async fn delete(
     Path(id): Path<AssetId>,
 ) -> Result<StatusCode, ApiError> {
     for _ in 0..TRIES {
-        if let Deleted::Whole(object) = try_delete(&state, caller.org, id).await? {
+        if let Some(family) = try_delete(&state, caller.org, id).await? {
             // The rows are gone. A crash or a failure here leaves an object that nobody names, which costs space and nothing else;
             // the other order could leave a row whose bytes are gone.
-            if let Some(object) = object
-                && let Err(error) = state.storage().delete(&object).await
-            {
-                tracing::error!(error = &error as &dyn std::error::Error, object = %object, "a deleted asset's object is left over");
+            for object in family.into_iter().filter_map(|asset: Doomed| asset.storage_key) {
+                if let Err(error) = state.storage().delete(&object).await {
+                    tracing::error!(error = &error as &dyn std::error::Error, object = %object, "a deleted asset's object is left over");
+                }
             }
             return Ok(StatusCode::NO_CONTENT);
         }
@@ -97,24 +98,34 @@ pub(super) async fn delete(
     Err(ApiError::Unavailable("the asset", None))
 }
 
-/// What came of deleting the rows.
-enum Deleted {
-    /// The asset got another job in between.
-    Not,
-    /// They are gone, and this object with them; one of a URL may have none yet.
-    Whole(Option<ObjectKey>),
-}
-
-async fn try_delete(state: &AppState, org: OrgId, id: AssetId) -> Result<Deleted, ApiError> {
+/// Deletes the rows of an asset and of all that goes with it; `None` when one of them got another job, or another document that holds it, in
+/// between.
+async fn try_delete(state: &AppState, org: OrgId, id: AssetId) -> Result<Option<Vec<Doomed>>, ApiError> {
     let mut transaction = state.database().begin().await?;
-    let asset = assets::get(&mut transaction, org, id).await?.ok_or(ApiError::NotFound("asset"))?;
-    let cancelled = ledger::cancel(&mut transaction, org, asset.job_id).await?;
-    if !assets::delete(&mut transaction, org, id, asset.job_id).await? {
-        return Ok(Deleted::Not);
+    let mut family = asset_parts::family(&mut transaction, org, id).await?;
+    if family.is_empty() {
+        return Err(ApiError::NotFound("asset"));
+    }
+    // Jobs before assets, and in one order, as everywhere.
+    family.sort_unstable_by_key(|asset| asset.job_id);
+    let mut cancelled = Vec::new();
+    for asset in &family {
+        cancelled.extend(ledger::cancel(&mut transaction, org, asset.job_id).await?);
+    }
+    asset_parts::lock(&mut transaction, org, &family).await?;
+    let mut still = asset_parts::family(&mut transaction, org, id).await?;
+    still.sort_unstable_by_key(|asset| asset.job_id);
+    if still != family {
+        return Ok(None);
+    }
+    for asset in &family {
+        if !assets::delete(&mut transaction, org, asset.id, asset.job_id).await? {
+            return Ok(None);
+        }
     }
     transaction.commit().await?;
-    if let Some(ended) = &cancelled {
+    for ended in &cancelled {
         withdraw(state, ended).await;
     }
-    Ok(Deleted::Whole(asset.storage_key))
+    Ok(Some(family))
 }

@@ -10,7 +10,9 @@ mod health;
 mod jobs;
 mod kinds;
 mod organisations;
+mod parts;
 mod queues;
+mod search;
 mod system;
 mod upload;
 
@@ -61,6 +63,8 @@ fn quick() -> OpenApiRouter<AppState> {
         .routes(routes!(assets::list))
         .routes(routes!(assets::get, assets::delete))
         .routes(routes!(chunks::list))
+        .routes(routes!(parts::list))
+        .routes(routes!(search::search))
         .routes(routes!(kinds::list))
         .routes(routes!(queues::list))
         .routes(routes!(queues::pause))

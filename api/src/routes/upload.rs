@@ -14,6 +14,7 @@ use axum::{Extension, Json};
 use bytes::BytesMut;
 use http::header::LOCATION;
 use http::{HeaderValue, StatusCode};
+use millrace_shared::db::asset_parts;
 use millrace_shared::db::assets::{self, AssetState, NewAsset};
 use millrace_shared::db::jobs::{self, JobRow};
 use millrace_shared::ids::{AssetId, OrgId};
@@ -48,7 +49,8 @@ pub(super) struct UploadForm {
 ///
 /// As a file in a form, or by its URL as JSON.
 ///
-/// PDF, DOCX, PPTX, XLSX, XLS, ODT, ODS, ODP, EPUB, RTF, HTML, Markdown, CSV or plain text, told from its bytes.
+/// PDF, DOCX, PPTX, XLSX, XLS, ODT, ODS, ODP, EPUB, RTF, HTML, Markdown, CSV, plain text, mail (EML, MSG) or a ZIP, told from its bytes.
+/// Attachments and members that can be read become assets of their own: `GET /v1/assets/{id}/parts`.
 ///
 /// A file of any other type is taken too; its asset becomes `failed` with `unsupported_media_type` and the type that was found.
 /// The same bytes twice in one organisation are one asset: the second upload answers 200 with the first one's, and a failed one is
@@ -247,11 +249,13 @@ impl Document {
 
     /// The asset that has these bytes; processed again if it had failed.
     async fn again(&self, state: &AppState, known: assets::Asset) -> Result<Response, ApiError> {
+        let mut connection = state.database().acquire().await?;
+        asset_parts::mark_uploaded(&mut connection, self.org, known.id).await?;
         if known.state != AssetState::Failed {
-            let mut connection = state.database().acquire().await?;
             let job = jobs::find(&mut connection, self.org, known.job_id).await?;
             return Ok(answer(StatusCode::OK, known, job, Seen::Before));
         }
+        drop(connection);
         let job = self.job(state, known.id)?;
         let mut transaction = state.database().begin().await?;
         let accepted = intake::accept(&mut transaction, self.org, &[job], |_| String::new()).await;

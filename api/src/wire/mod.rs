@@ -6,12 +6,14 @@ mod job;
 mod organisation;
 mod params;
 mod queue;
+mod search;
 
-pub use asset::{Asset, AssetState, Chunk, Uploaded};
+pub use asset::{Asset, AssetPart, AssetState, Chunk, Uploaded};
 pub use job::{Accepted, BatchBody, DeadLetter, KindInfo, SubmitBody};
 pub use organisation::OrgLimitsBody;
 pub use params::{IdempotencyKey, Limit, Timestamp, Wait, page_request};
 pub use queue::{QueueLimits, QueueSettings};
+pub use search::{SearchPage, SearchText};
 
 use serde::Serialize;
 use utoipa::ToSchema;

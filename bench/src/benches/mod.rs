@@ -8,6 +8,7 @@ mod memory;
 mod peers;
 mod queue;
 mod scale;
+mod search;
 
 use anyhow::Result;
 use clap::ValueEnum;
@@ -31,6 +32,8 @@ pub(crate) enum Bench {
     Memory,
     /// Drains with longer backlogs, more organisations, more workers, and a full ledger
     Scale,
+    /// Full text search by HTTP, and what it costs those who store
+    Search,
     /// The same load on other job queues and on Millrace
     Peers,
     /// All of them
@@ -46,6 +49,7 @@ impl Bench {
         Self::Fairness,
         Self::Memory,
         Self::Scale,
+        Self::Search,
         Self::Peers,
     ];
 
@@ -58,6 +62,7 @@ impl Bench {
             Self::Fairness => "fairness",
             Self::Memory => "memory",
             Self::Scale => "scale",
+            Self::Search => "search",
             Self::Peers => "peers",
             Self::All => "all",
         }
@@ -72,6 +77,7 @@ impl Bench {
             Self::Fairness => fairness::run(options, report).await,
             Self::Memory => memory::run(options, report).await,
             Self::Scale => scale::run(options, report).await,
+            Self::Search => search::run(options, report).await,
             Self::Peers => peers::run(options, report).await,
             // Whoever asks for all gets each.
             Self::All => Ok(()),

@@ -14,7 +14,7 @@ use super::settings::{self as table, Absent, SETTINGS, Setting, TEST_PREFIX};
 use super::source::Source;
 use super::{
     AdminConfig, ApiConfig, CommonConfig, DatabaseConfig, Environment, ExtractConfig, FetchConfig, JwtConfig,
-    LogConfig, LogFormat, PartialConfig, RetentionConfig, StorageConfig, WorkerConfig,
+    LogConfig, LogFormat, PartialConfig, PartsConfig, RetentionConfig, SearchLimits, StorageConfig, WorkerConfig,
 };
 use crate::fetch::FetchRules;
 
@@ -35,6 +35,8 @@ impl ApiConfig {
         let max_upload_bytes = reader.value(&table::MAX_UPLOAD_BYTES, parse::bytes);
         let fetch = reader.fetch_rules();
         let request_timeout = reader.value(&table::REQUEST_TIMEOUT, parse::duration);
+        let search_timeout = reader.value(&table::SEARCH_TIMEOUT, parse::duration);
+        let search_candidates = reader.value(&table::SEARCH_CANDIDATES, parse::whole(10, 100_000));
         let drain_timeout = reader.value(&table::DRAIN_TIMEOUT, parse::duration);
         let address_file = reader.path(&table::ADDRESS_FILE);
         reader.finish(|| {
@@ -46,6 +48,7 @@ impl ApiConfig {
                 max_upload_bytes: max_upload_bytes?,
                 fetch: fetch?,
                 request_timeout: request_timeout?,
+                search: SearchLimits { candidates: search_candidates?, timeout: search_timeout? },
                 drain_timeout: drain_timeout?,
                 address_file,
             })
@@ -317,14 +320,27 @@ impl<'a> Reader<'a> {
         let wall_seconds = self.value(&table::EXTRACT_WALL, parse::whole(1, 3600));
         let warm = self.value(&table::EXTRACT_WARM, parse::whole(0, 64));
         let max_chars = self.value(&table::EXTRACT_CHARS, parse::whole(1000, 200_000_000));
+        let parts = self.value(&table::PARTS_MAX, parse::whole(0, 2_000));
+        let parts_bytes = self.value(&table::PARTS_MAX_BYTES, parse::bytes);
+        let parts_depth = self.value(&table::PARTS_MAX_DEPTH, parse::whole(0, 16));
         let chunk_chars = self.value(&table::CHUNK_CHARS, parse::whole(100, 100_000));
+        // More than half would have chunks go on by less than they repeat.
+        let most_overlap = chunk_chars.unwrap_or(100_000) / 2;
+        let chunk_overlap_chars = self.value(&table::CHUNK_OVERLAP, |text| match parse::whole(0, 50_000)(text)? {
+            overlap if overlap > most_overlap => {
+                Err(format!("is more than half of MILLRACE_CHUNK_CHARS, which allows {most_overlap} at most"))
+            }
+            overlap => Ok(overlap),
+        });
         Some(ExtractConfig {
             memory_bytes: memory_bytes?,
             cpu_seconds: cpu_seconds?,
             wall_seconds: wall_seconds?,
             warm: warm?,
             max_chars: max_chars?,
+            parts: PartsConfig { max: parts?, max_bytes: parts_bytes?, max_depth: parts_depth? },
             chunk_chars: chunk_chars?,
+            chunk_overlap_chars: chunk_overlap_chars?,
         })
     }
 

@@ -120,10 +120,21 @@ pub struct ApiConfig {
     pub fetch: FetchRules,
     /// Longest time for a request other than an upload or a long poll.
     pub request_timeout: Duration,
+    /// What a search may cost.
+    pub search: SearchLimits,
     /// How long requests may still take after SIGTERM.
     pub drain_timeout: Duration,
     /// Where to write the bound address.
     pub address_file: Option<PathBuf>,
+}
+
+/// What a search may cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SearchLimits {
+    /// Most chunks that are ranked.
+    pub candidates: u32,
+    /// Longest that any of its statements may take.
+    pub timeout: Duration,
 }
 
 /// Limits of the child process that parses one document, and how text is cut.
@@ -139,8 +150,12 @@ pub struct ExtractConfig {
     pub warm: u32,
     /// Most characters of text from one document.
     pub max_chars: u32,
-    /// Aimed-at length of a chunk, in characters.
+    /// What is unpacked of documents within documents.
+    pub parts: PartsConfig,
+    /// Most characters of a chunk.
     pub chunk_chars: u32,
+    /// Most characters that a chunk repeats of the one before.
+    pub chunk_overlap_chars: u32,
 }
 
 /// How documents are fetched by their URL.
@@ -158,6 +173,17 @@ pub struct FetchConfig {
     pub timeout: Duration,
     /// Largest document.
     pub max_bytes: u64,
+}
+
+/// How much is unpacked from one upload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PartsConfig {
+    /// Most documents.
+    pub max: u32,
+    /// Most bytes of them together.
+    pub max_bytes: u64,
+    /// How deep they may lie within others.
+    pub max_depth: u32,
 }
 
 /// How long the ledger keeps what is over.

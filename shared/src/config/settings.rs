@@ -99,6 +99,10 @@ settings! {
         "Largest JSON body.";
     MAX_UPLOAD_BYTES: "MILLRACE_MAX_UPLOAD_BYTES", &[Api, Worker], Default("256MiB"), "1GiB",
         "Largest uploaded file, and largest one that is fetched by its URL.";
+    SEARCH_TIMEOUT: "MILLRACE_SEARCH_TIMEOUT", &[Api], Default("5s"), "2s",
+        "Longest that Postgres may work on one statement of a search; then the answer is 503.";
+    SEARCH_CANDIDATES: "MILLRACE_SEARCH_CANDIDATES", &[Api], Default("1000"), "500",
+        "Most chunks that a search ranks, and so the most hits that it gives over all pages. A search that has more is slower, and sees more of what frequent words find.";
     DRAIN_TIMEOUT: "MILLRACE_DRAIN_TIMEOUT", &[Api, Worker], Default("25s"), "25s",
         "How long requests and running jobs may still take after SIGTERM. Keep the orchestrator's grace period above it.";
     QUEUES: "MILLRACE_QUEUES", &[Worker], Default("asset=2,probe=16"), "asset=4,probe=64",
@@ -123,8 +127,16 @@ settings! {
         "How many such children are started ahead and wait for a document, at some 4 MiB each. `0`: each is started when it is needed.";
     EXTRACT_CHARS: "MILLRACE_EXTRACT_MAX_CHARS", &[Worker], Default("20000000"), "5000000",
         "Most characters of text that one document may give.";
+    PARTS_MAX: "MILLRACE_PARTS_MAX", &[Worker], Default("200"), "1000",
+        "Most documents that are unpacked from one upload (attachments, members of archives), at any depth. What is beyond is left out, with a warning.";
+    PARTS_MAX_BYTES: "MILLRACE_PARTS_MAX_BYTES", &[Worker], Default("200MiB"), "1GiB",
+        "Most bytes that those have together.";
+    PARTS_MAX_DEPTH: "MILLRACE_PARTS_MAX_DEPTH", &[Worker], Default("3"), "1",
+        "How deep documents are unpacked: 1 unpacks what is uploaded and nothing within that, 0 nothing.";
     CHUNK_CHARS: "MILLRACE_CHUNK_CHARS", &[Worker], Default("1000"), "1500",
-        "Aimed-at length of a chunk, in characters.";
+        "Most characters of a chunk, what it repeats of the one before included.";
+    CHUNK_OVERLAP: "MILLRACE_CHUNK_OVERLAP_CHARS", &[Worker], Default("0"), "100",
+        "How many characters a chunk may repeat of the one before, from the beginning of a sentence or a word, within the same section and page; half of `MILLRACE_CHUNK_CHARS` at most. Text that stands in two chunks is found twice.";
     FETCH_PORTS: "MILLRACE_FETCH_PORTS", &[Api, Worker], Default("80,443"), "80,443,8443",
         "Ports that documents are fetched from, or `any`. See `docs/assets-by-url.md`.";
     FETCH_ALLOW: "MILLRACE_FETCH_ALLOW_ADDRESSES", &[Api, Worker], Optional, "10.20.0.0/16,fd00:20::/64",

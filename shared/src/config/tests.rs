@@ -145,6 +145,16 @@ fn malformed_values_are_refused() {
 }
 
 #[test]
+fn the_overlap_of_chunks_is_half_of_one_at_most() {
+    let half = [("MILLRACE_CHUNK_CHARS", "400"), ("MILLRACE_CHUNK_OVERLAP_CHARS", "200")];
+    let extract = WorkerConfig::load(&source(&half)).expect("half is fine").extract;
+    assert_eq!((extract.chunk_chars, extract.chunk_overlap_chars), (400, 200));
+    let more = worker_problem(&source(&[("MILLRACE_CHUNK_OVERLAP_CHARS", "501")]));
+    let told = "MILLRACE_CHUNK_OVERLAP_CHARS is more than half of MILLRACE_CHUNK_CHARS, which allows 500 at most";
+    assert!(more.contains(told), "{more}");
+}
+
+#[test]
 fn queues_are_read_with_their_slots() {
     let worker = WorkerConfig::load(&source(&[("MILLRACE_QUEUES", "asset=4, probe = 64")])).expect("valid");
     let slots: Vec<_> = worker.queues.iter().map(|queue| (queue.queue.as_str(), queue.slots.get())).collect();

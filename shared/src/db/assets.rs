@@ -12,16 +12,21 @@ macro_rules! columns {
     () => {
         "id, org_id, name, media_type, size_bytes, coalesce(sha256, fetched_sha256) AS sha256, storage_key, \
          source_url, fetched_url, etag, last_modified, fetched_at, state, job_id, title, author, document_created_at, \
-         document_modified_at, language, pages, words, chunks, warnings, \
-         error_code, error_message, created_at, updated_at"
+         document_modified_at, language, pages, words, chunks, \
+         (SELECT count(*) FROM asset_parts WHERE asset_parts.org_id = assets.org_id AND parent_id = assets.id) AS parts, \
+         warnings, error_code, error_message, revision, reprocess_error_code, reprocess_error_message, created_at, updated_at"
     };
 }
 
 mod by_url;
 mod extraction;
+mod headings;
+mod reading;
 
 pub use by_url::{Content, NewByUrl, Validators, find_by_url, insert_by_url, replace_content, still_current};
 pub use extraction::{Chunk, Extraction, Warning, store_extraction};
+pub use headings::HeadingPath;
+pub use reading::{AssetRevision, StoredChunk, TextPart, chunks, text_parts};
 
 /// Where an asset stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, sqlx::Type)]
@@ -30,7 +35,7 @@ pub use extraction::{Chunk, Extraction, Warning, store_extraction};
 pub enum AssetState {
     /// Stored; its text is not there yet.
     Pending,
-    /// Text and chunks are there.
+    /// Text and chunks are there, and stay until others take their place.
     Ready,
     /// It was given up; the error says why.
     Failed,
@@ -84,6 +89,8 @@ pub struct Asset {
     pub words: Option<i64>,
     /// Set once it is ready.
     pub chunks: Option<i32>,
+    /// How many documents it holds, kept or not.
+    pub parts: i64,
     /// What was left out or repaired.
     #[sqlx(json)]
     pub warnings: Vec<Warning>,
@@ -91,6 +98,12 @@ pub struct Asset {
     pub error_code: Option<String>,
     /// What went wrong, for people; set if it failed.
     pub error_message: Option<String>,
+    /// Counts up whenever text and chunks are replaced; 0 while there are none.
+    pub revision: i32,
+    /// A stable name of why a ready one could not be processed again.
+    pub reprocess_error_code: Option<String>,
+    /// Why a ready one could not be processed again, for people.
+    pub reprocess_error_message: Option<String>,
     /// When it was uploaded.
     pub created_at: DateTime<Utc>,
     /// When its state changed last.
@@ -205,7 +218,8 @@ pub struct Failure<'a> {
     pub message: &'a str,
 }
 
-/// Says why an asset was given up by `job`. `false` when the asset is gone, or when another job processes it by now.
+/// Says why an asset was given up by `job`. One that has text stays ready with it, and tells why it could not be processed again.
+/// `false` when the asset is gone, or when another job processes it by now.
 ///
 /// # Errors
 /// When the database is away.
@@ -216,8 +230,15 @@ pub async fn fail(
     job: JobId,
     why: Failure<'_>,
 ) -> Result<bool, sqlx::Error> {
+    // What is counted has text, whatever its state: an older program may have made it wait.
     let done = sqlx::query(
-        "UPDATE assets SET state = 'failed', error_code = $4, error_message = $5, updated_at = now()
+        "UPDATE assets SET
+             state = CASE WHEN pages IS NULL THEN 'failed' ELSE 'ready' END,
+             error_code = CASE WHEN pages IS NULL THEN $4 END,
+             error_message = CASE WHEN pages IS NULL THEN $5 END,
+             reprocess_error_code = CASE WHEN pages IS NOT NULL THEN $4 END,
+             reprocess_error_message = CASE WHEN pages IS NOT NULL THEN $5 END,
+             updated_at = now()
          WHERE org_id = $1 AND id = $2 AND job_id = $3",
     )
     .bind(org)
@@ -230,8 +251,8 @@ pub async fn fail(
     Ok(done.rows_affected() == 1)
 }
 
-/// Makes an asset wait for `job`, as after its upload: used when a failed one is uploaded again, or its job replayed.
-/// `false` when the asset is gone.
+/// Makes an asset wait for `job`, as after its upload: used when one is to be processed again, or its job replayed. One that has text
+/// stays ready with it meanwhile. `false` when the asset is gone.
 ///
 /// # Errors
 /// When the database is away.
@@ -242,7 +263,9 @@ pub async fn reset_pending(
     job: JobId,
 ) -> Result<bool, sqlx::Error> {
     let done = sqlx::query(
-        "UPDATE assets SET state = 'pending', job_id = $3, error_code = NULL, error_message = NULL, updated_at = now()
+        "UPDATE assets SET state = CASE WHEN pages IS NULL THEN 'pending' ELSE 'ready' END, job_id = $3,
+                error_code = NULL, error_message = NULL, reprocess_error_code = NULL, reprocess_error_message = NULL,
+                updated_at = now()
          WHERE org_id = $1 AND id = $2",
     )
     .bind(org)
@@ -268,75 +291,4 @@ pub async fn delete(connection: &mut PgConnection, org: OrgId, id: AssetId, job:
         .execute(connection)
         .await?;
     Ok(done.rows_affected() == 1)
-}
-
-/// A part of a document's text; all parts in order are the whole.
-#[derive(Debug, Clone, sqlx::FromRow)]
-pub struct TextPart {
-    /// The page, from 1.
-    pub page: i32,
-    /// The page's text, and what separates it from the next one.
-    pub text: String,
-}
-
-/// Parts of an asset's text after page `after`, as many as hold about 1 MB together, at least one while there are any.
-///
-/// # Errors
-/// When the database is away.
-pub async fn text_parts(
-    connection: &mut PgConnection,
-    org: OrgId,
-    id: AssetId,
-    after: i32,
-) -> Result<Vec<TextPart>, sqlx::Error> {
-    sqlx::query_as(
-        "SELECT page, text FROM (
-             SELECT page, text, sum(octet_length(text)) OVER (ORDER BY page) - octet_length(text) AS before
-             FROM (SELECT page, text FROM asset_texts WHERE org_id = $1 AND asset_id = $2 AND page > $3
-                   ORDER BY page LIMIT 200) AS next_pages
-         ) AS counted WHERE before < 1000000 ORDER BY page",
-    )
-    .bind(org)
-    .bind(id)
-    .bind(after)
-    .fetch_all(connection)
-    .await
-}
-
-/// A chunk as it is stored.
-#[derive(Debug, Clone, sqlx::FromRow)]
-pub struct StoredChunk {
-    /// Its place in the document, from 0.
-    pub ordinal: i32,
-    /// The page that it lies on, from 1.
-    pub page: i32,
-    /// Offset of its first character in the document's text.
-    pub start_char: i32,
-    /// Offset after its last character.
-    pub end_char: i32,
-    /// The text.
-    pub text: String,
-}
-
-/// Chunks of an asset after `after`, in order, at most `limit`.
-///
-/// # Errors
-/// When the database is away.
-pub async fn chunks(
-    connection: &mut PgConnection,
-    org: OrgId,
-    id: AssetId,
-    after: Option<i32>,
-    limit: i64,
-) -> Result<Vec<StoredChunk>, sqlx::Error> {
-    sqlx::query_as(
-        "SELECT ordinal, page, start_char, end_char, text FROM asset_chunks
-         WHERE org_id = $1 AND asset_id = $2 AND ordinal > $3 ORDER BY ordinal LIMIT $4",
-    )
-    .bind(org)
-    .bind(id)
-    .bind(after.unwrap_or(-1))
-    .bind(limit)
-    .fetch_all(connection)
-    .await
 }

@@ -4,6 +4,7 @@
 //! tenant data carries `org_id`, and every statement on one names it.
 
 pub mod api_keys;
+pub mod asset_parts;
 pub mod assets;
 pub mod attempts;
 mod cursor;
@@ -17,6 +18,7 @@ pub mod probe_effects;
 pub mod queues;
 pub mod rewrite;
 pub mod runs;
+pub mod search;
 pub mod server;
 pub mod stray_objects;
 pub(crate) mod uniques;

@@ -22,7 +22,7 @@ pub(super) fn detect(head: &[u8]) -> Option<MediaType> {
     if head.starts_with(ZIP_LOCAL_HEADER) {
         return Some(MediaType::from(zip_type(head)));
     }
-    (head.starts_with(b"PK\x05\x06")).then(|| MediaType::unsupported("application/zip"))
+    (head.starts_with(b"PK\x05\x06")).then_some(MediaType::Zip)
 }
 
 fn zip_type(head: &[u8]) -> String {
@@ -131,7 +131,9 @@ fn ole_type(head: &[u8]) -> &'static str {
         let wide: Vec<u8> = name.encode_utf16().flat_map(u16::to_le_bytes).collect();
         find(head, &wide).is_some()
     };
-    if has("WordDocument") {
+    if is_message(head) {
+        "application/vnd.ms-outlook"
+    } else if has("WordDocument") {
         "application/msword"
     } else if has("Workbook") {
         "application/vnd.ms-excel"
@@ -142,4 +144,31 @@ fn ole_type(head: &[u8]) -> &'static str {
     } else {
         "application/x-ole-storage"
     }
+}
+
+/// Whether the first sector of the directory is that of an Outlook item ([MS-OXMSG] 2.2): its root has the class of one, or the names that
+/// only such items have. Names further on may be those of what is attached to it, or of a message within another file.
+fn is_message(head: &[u8]) -> bool {
+    /// {00020D0B-0000-0000-C000-000000000046}, as it is stored.
+    const CLASS: &[u8] = b"\x0b\x0d\x02\0\0\0\0\0\xc0\0\0\0\0\0\0\x46";
+    const ENTRY_BYTES: usize = 128;
+    let number = |at: usize| head.get(at..at + 4).and_then(|bytes| Some(u32::from_le_bytes(bytes.try_into().ok()?)));
+    // [MS-CFB] 2.2: the version decides the size of a sector, and the header takes one.
+    let sector_bytes = if head.get(26) == Some(&4) { 4_096 } else { 512 };
+    let directory = number(48).and_then(|sector| (sector as usize).checked_add(1)?.checked_mul(sector_bytes));
+    let Some(sector) = directory.and_then(|at| head.get(at..at.checked_add(sector_bytes)?)) else {
+        return false;
+    };
+    let named = |entry: &[u8]| {
+        [
+            "__nameid_version1.0",
+            "__properties_version1.0",
+            "__substg1.0_",
+            "__recip_version1.0_",
+            "__attach_version1.0_",
+        ]
+        .iter()
+        .any(|name| entry.starts_with(&name.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>()))
+    };
+    sector.get(80..96) == Some(CLASS) || sector.chunks(ENTRY_BYTES).any(named)
 }

@@ -92,7 +92,7 @@ fn a_table_is_told_from_prose_and_from_markdown() {
 
 #[test]
 fn other_containers_are_unsupported_by_their_own_name() {
-    assert_eq!(detect(&zip_entry("notes.txt", b"hi")), unsupported("application/zip"));
+    assert_eq!(detect(&zip_entry("notes.txt", b"hi")), MediaType::Zip);
     assert_eq!(detect(&zip_entry("mimetype", b"application/vnd.ms-cab")), unsupported("application/vnd.ms-cab"));
     let mut ole = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1".to_vec();
     assert_eq!(detect(&ole), unsupported("application/x-ole-storage"));
@@ -102,7 +102,64 @@ fn other_containers_are_unsupported_by_their_own_name() {
 
 #[test]
 fn a_container_cannot_name_a_type_that_is_no_container() {
-    assert_eq!(detect(&zip_entry("mimetype", b"application/pdf")), unsupported("application/zip"));
+    assert_eq!(detect(&zip_entry("mimetype", b"application/pdf")), MediaType::Zip);
+}
+
+/// A compound file whose directory has these names, the root's first.
+fn ole(names: &[&str], class: [u8; 16]) -> Vec<u8> {
+    let mut file = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1".to_vec();
+    file.resize(512, 0);
+    for name in names {
+        let mut entry: Vec<u8> = name.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        entry.resize(128, 0);
+        file.extend(entry);
+    }
+    file[512 + 80..512 + 96].copy_from_slice(&class);
+    file.resize(2_048, 0);
+    file
+}
+
+#[test]
+fn an_outlook_item_is_told_by_its_root_and_not_by_what_it_holds() {
+    let class = *b"\x0b\x0d\x02\0\0\0\0\0\xc0\0\0\0\0\0\0\x46";
+    assert_eq!(detect(&ole(&["Root Entry"], class)), MediaType::Msg);
+    let with_a_letter = ole(&["Root Entry", "__substg1.0_0037001F", "x", "y", "WordDocument"], [0; 16]);
+    assert_eq!(detect(&with_a_letter), MediaType::Msg);
+    let with_a_message = ole(&["Root Entry", "Workbook", "x", "y", "__substg1.0_0037001F"], [0; 16]);
+    assert_eq!(detect(&with_a_message), MediaType::Xls);
+}
+
+#[test]
+fn mail_is_told_by_its_header_fields() {
+    for mail in [
+        "From: a@example.org\r\nDate: Mon, 2 Mar 2026 08:15:00 +0100\r\nSubject: x\r\n\r\nWords.",
+        "Return-Path: <a@example.org>\nReceived: from x\n\tby y; Mon, 2 Mar 2026 08:15:00 +0100\nFrom: a\n\nWords.",
+        "Subject: only\nFrom: =?utf-8?q?M=C3=BCller?= <a@example.org>\nMIME-Version: 1.0\n",
+        "\u{feff}From: a@example.org\nMessage-ID: <1@example.org>\n\n# Heading\n",
+    ] {
+        assert_eq!(detect(mail.as_bytes()), MediaType::Eml, "{mail}");
+    }
+    assert_eq!(
+        detect(b"From: a@b\nMIME-Version: 1.0\nContent-Transfer-Encoding: binary\n\n\0\x01\x02"),
+        MediaType::Eml
+    );
+}
+
+#[test]
+fn text_with_colons_is_no_mail() {
+    for text in [
+        "From: the miller\nTo: the baker\nSubject: flour\n\nA memo.",
+        "From: the miller\nDate: next Monday\n\nA memo.",
+        "name: value\nother: value\n\nWords.",
+        "From: a@example.org\nthis line is no field\nMIME-Version: 1.0\n\nWords.",
+        "MIME-Version: 1.0\nMessage-ID: <x>\n\nNobody wrote it.",
+        "A sentence first.\nFrom: a@example.org\nMIME-Version: 1.0\n\n",
+        "From a@example.org Mon Mar  2 08:15:00 2026\nFrom: a@example.org\nMIME-Version: 1.0\n\nA mailbox.",
+        "\nFrom: a@example.org\nMIME-Version: 1.0\n\n",
+        " From: a@example.org\nMIME-Version: 1.0\n\n",
+    ] {
+        assert_eq!(detect(text.as_bytes()), MediaType::PlainText, "{text}");
+    }
 }
 
 #[test]

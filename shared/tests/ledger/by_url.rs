@@ -17,6 +17,8 @@ use crate::support::*;
 
 const UP: &str = include_str!("../../../migrations/0009_by_url.up.sql");
 const DOWN: &str = include_str!("../../../migrations/0009_by_url.down.sql");
+const LATER_UP: &str = include_str!("../../../migrations/0010_parts.up.sql");
+const LATER_DOWN: &str = include_str!("../../../migrations/0010_parts.down.sql");
 const HOUR: Duration = Duration::from_secs(3600);
 
 fn url(text: &str) -> SourceUrl {
@@ -76,7 +78,7 @@ async fn what_a_record_names_is_never_swept_and_what_it_named_before_is() {
     let (first, second) = (content(org, id, 1), content(org, id, 2));
     for content in [&first, &second] {
         note(&db, org, &content.storage_key, HOUR).await;
-        assert!(due(&db).await.is_empty() || due(&db).await == [first.storage_key.clone()]);
+        assert!(due(&db).await.is_empty() || due(&db).await == std::slice::from_ref(&first.storage_key));
         assert!(replace(&db, org, id, content).await.unwrap());
     }
     assert_eq!(due(&db).await, std::slice::from_ref(&first.storage_key));
@@ -98,8 +100,7 @@ async fn bytes_that_may_be_swept_by_now_cannot_be_named() {
     note(&db, org, &late.storage_key, Duration::ZERO).await;
     let mut connection = db.connection().await;
     let mut sweeper = connection.begin().await.unwrap();
-    let locked = stray_objects::lock_due(&mut sweeper, 10).await.unwrap();
-    assert_eq!(locked, std::slice::from_ref(&late.storage_key));
+    assert_eq!(stray_objects::lock_due(&mut sweeper, 10).await.unwrap(), std::slice::from_ref(&late.storage_key));
     assert!(due(&db).await.is_empty(), "another sweeper leaves it alone");
     let naming = async { replace(&db, org, id, &late).await };
     let sweeping = async {
@@ -124,10 +125,12 @@ async fn the_version_before_gets_its_uploads_back_as_they_were() {
     assert!(millrace_shared::db::violates(&broken.unwrap_err(), "assets_fetched_is_whole"));
 
     let mut connection = db.connection().await;
+    sqlx::raw_sql(LATER_DOWN).execute(&mut connection).await.unwrap();
     sqlx::raw_sql(DOWN).execute(&mut connection).await.unwrap();
     let kept: Vec<AssetId> =
         sqlx::query_scalar("SELECT id FROM assets WHERE sha256 IS NOT NULL").fetch_all(&db.pool).await.unwrap();
     assert_eq!((kept, db.count("assets").await), (vec![upload], 1));
     sqlx::raw_sql(UP).execute(&mut connection).await.unwrap();
+    sqlx::raw_sql(LATER_UP).execute(&mut connection).await.unwrap();
     assert_eq!(db.asset_row(org, upload).await.id, upload);
 }

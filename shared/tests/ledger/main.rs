@@ -7,6 +7,7 @@
 mod support;
 
 mod accept;
+mod assets;
 mod by_url;
 mod concurrency;
 mod dead_letters;
@@ -20,4 +21,5 @@ mod replay;
 mod retention;
 mod runs;
 mod scope;
+mod search;
 mod unique;

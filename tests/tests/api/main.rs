@@ -9,5 +9,8 @@ mod idempotency;
 mod limits;
 mod lists;
 mod outages;
+mod parts;
+mod reprocess;
+mod search;
 mod tenancy;
 mod uploads;

@@ -6,10 +6,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use millrace_shared::{
-    db::{
-        jobs::JobRow,
-        runs::{self, Failure, Success},
-    },
+    db::runs::{self, Failure, Success},
     jobs::Policy,
     ledger,
     queue::{Meta, Queues},
@@ -170,13 +167,11 @@ impl Concluder {
         let Some(ended) = ledger::succeed_one(&mut transaction, &self.worker, info.org, success).await? else {
             return Ok(false);
         };
-        for write in &effects.writes {
-            write.apply(&mut transaction, context).await?;
-        }
-        let followers = ledger::accept(&mut transaction, info.org, &effects.jobs).await?;
+        let mut followers = effects.write(&mut transaction, context).await?;
         transaction.commit().await?;
-        let rows = followers.into_iter().map(ledger::Accepted::into_row).chain(ended.unblocked);
-        ledger::publish(&self.queues, &rows.collect::<Vec<JobRow>>()).await;
+        effects.settled().await;
+        followers.extend(ended.unblocked);
+        ledger::publish(&self.queues, &followers).await;
         Ok(true)
     }
 

@@ -21,7 +21,7 @@ use millrace_shared::{
     ids::JobId,
     ledger,
 };
-use sqlx::{Connection as _, PgConnection};
+use sqlx::Connection as _;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
@@ -133,22 +133,14 @@ async fn succeed(concluder: &Concluder, batch: &[Finished]) -> sqlx::Result<Hash
         runs::succeed(&mut transaction, &concluder.worker, &successes).await?.into_iter().collect();
     let mut followers: Vec<JobRow> = Vec::new();
     for job in batch.iter().filter(|job| counted.contains(&job.success.id)) {
-        followers.extend(job.write_effects(&mut transaction).await?);
+        followers.extend(job.effects.write(&mut transaction, &job.context).await?);
     }
     transaction.commit().await?;
     ledger::publish(&concluder.queues, &followers).await;
-    Ok(counted)
-}
-
-impl Finished {
-    /// Gives the jobs that follow.
-    async fn write_effects(&self, transaction: &mut PgConnection) -> sqlx::Result<impl Iterator<Item = JobRow>> {
-        for write in &self.effects.writes {
-            write.apply(transaction, &self.context).await?;
-        }
-        let followers = ledger::accept(transaction, self.info.org, &self.effects.jobs).await?;
-        Ok(followers.into_iter().map(ledger::Accepted::into_row))
+    for job in batch.iter().filter(|job| counted.contains(&job.success.id)) {
+        job.effects.settled().await;
     }
+    Ok(counted)
 }
 
 fn count(batch: &[Finished], counted: &HashSet<JobId>) {

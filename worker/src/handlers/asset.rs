@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use millrace_shared::{
-    config::{ExtractConfig, WorkerConfig},
-    db::assets::{self, Chunk, Extraction, Warning},
+    config::{ExtractConfig, PartsConfig, WorkerConfig},
+    db::{
+        asset_parts,
+        assets::{self, Chunk, Extraction, Warning},
+    },
     ids::AssetId,
     jobs::AssetProcess,
     storage::Storage,
@@ -13,7 +16,8 @@ use millrace_shared::{
 use serde_json::json;
 use sqlx::PgConnection;
 
-use super::asset_source::{Local, Obtained, Source};
+use super::asset_parts::{Container, allowance};
+use super::asset_source::{Obtained, Read, Source};
 use crate::{
     handler::{Effects, Handler, JobContext, JobError, Write},
     ingest::{Document, Extractor, IngestLimits, WarningCode},
@@ -22,6 +26,7 @@ use crate::{
 pub(crate) struct AssetHandler {
     source: Source,
     extractor: Extractor,
+    parts: PartsConfig,
 }
 
 impl AssetHandler {
@@ -29,6 +34,7 @@ impl AssetHandler {
         Ok(Self {
             source: Source::new(Storage::open(&config.common.storage)?, &config.fetch),
             extractor: Extractor::new(limits(&config.extract))?,
+            parts: config.extract.parts,
         })
     }
 }
@@ -40,12 +46,16 @@ fn limits(config: &ExtractConfig) -> IngestLimits {
         wall_limit: Duration::from_secs(u64::from(config.wall_seconds)),
         warm_children: config.warm as usize,
         max_text_chars: config.max_chars as usize,
+        max_parts: config.parts.max,
+        max_parts_bytes: config.parts.max_bytes,
         chunk_chars: config.chunk_chars as usize,
+        chunk_overlap_chars: config.chunk_overlap_chars as usize,
         ..IngestLimits::default()
     }
 }
 
-/// Replaces the asset's text and chunks and makes it ready, in the transaction that ends the job.
+/// Replaces the asset's text and chunks and makes it ready, in the transaction that ends the job: until it commits, readers have what
+/// was there before.
 struct StoreText {
     asset: AssetId,
     extraction: Extraction,
@@ -70,6 +80,11 @@ impl Handler for AssetHandler {
         let Some(found) = found else {
             return Err(JobError::fail("asset_not_found", "there is no such asset in this organisation"));
         };
+        let place = async { asset_parts::place(&mut *job.pool.acquire().await?, job.org, asset).await };
+        let place = place.await.map_err(|error| job.database(error))?;
+        let Some(place) = place else {
+            return Err(JobError::fail("asset_not_found", "the asset was deleted"));
+        };
         let scratch = tempfile::tempdir().map_err(|error| JobError::retry("io", error))?;
         let file = scratch.path().join("document");
         let fetched = match self.source.obtain(job, &found, payload.fetch, &file).await? {
@@ -78,10 +93,14 @@ impl Handler for AssetHandler {
             Obtained::NotModified(effects) => return Ok(effects),
         };
         job.progress(30, "reading the document").await;
-        let document = self.extractor.extract(&file, &job.cancellation()).await.map_err(|error| {
+        let unpack = allowance(&self.parts, &place);
+        let unpacked = self.extractor.unpack(&file, unpack, &job.cancellation()).await.map_err(|error| {
             let class = error.code();
             if error.is_retryable() { JobError::retry(class, error) } else { JobError::fail(class, error) }
         })?;
+        let document = unpacked.document;
+        let container = Container { asset, place, storage: self.source.storage(), contents: unpacked.contents.into() };
+        let parts = container.keep(job, &document).await?;
         job.progress(90, "storing the text").await;
         let result = json!({
             "asset_id": asset,
@@ -89,14 +108,15 @@ impl Handler for AssetHandler {
             "pages": document.pages.len(),
             "words": document.words,
             "chunks": document.chunks.len(),
+            "parts": document.parts.len(),
         });
         let mut writes: Vec<Box<dyn Write>> = Vec::new();
         if let Some(fetched) = fetched {
-            let local = Local { file: &file, media_type: document.media_type.as_str() };
-            writes.push(self.source.store(job, &found, fetched, local).await?);
+            let read = Read { media_type: document.media_type.as_str(), file: &file };
+            writes.push(self.source.store(job, &found, fetched, read).await?);
         }
         writes.push(Box::new(StoreText { asset, extraction: extraction_of(document) }));
-        Ok(Effects { result: Some(result), writes, ..Effects::default() })
+        Ok(Effects { result: Some(result), writes, follows: vec![Box::new(parts)], ..Effects::default() })
     }
 }
 
@@ -114,7 +134,13 @@ fn extraction_of(document: Document) -> Extraction {
         chunks: document
             .chunks
             .into_iter()
-            .map(|chunk| Chunk { page: chunk.page, start_char: chunk.start, end_char: chunk.end, text: chunk.text })
+            .map(|chunk| Chunk {
+                page: chunk.page,
+                headings: chunk.headings,
+                start_char: chunk.start,
+                end_char: chunk.end,
+                text: chunk.text,
+            })
             .collect(),
         warnings: document
             .warnings

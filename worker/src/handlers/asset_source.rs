@@ -45,15 +45,20 @@ pub(super) enum Obtained {
     NotModified(Effects),
 }
 
-/// A document's local file, and what it turned out to be.
-pub(super) struct Local<'a> {
-    pub(super) file: &'a Path,
+/// A fetched document that could be read.
+pub(super) struct Read<'a> {
+    /// Told from its bytes.
     pub(super) media_type: &'a str,
+    pub(super) file: &'a Path,
 }
 
 impl Source {
     pub(super) fn new(storage: Storage, config: &FetchConfig) -> Self {
         Self { storage, fetcher: Fetcher::new(config) }
+    }
+
+    pub(super) fn storage(&self) -> &Storage {
+        &self.storage
     }
 
     /// Gets an asset's bytes into `file`.
@@ -97,7 +102,7 @@ impl Source {
         job: &JobContext,
         asset: &Asset,
         document: Document,
-        local: Local<'_>,
+        read: Read<'_>,
     ) -> Result<Box<dyn Write>, JobError> {
         let storage_key = ObjectKey::version(job.org, asset.id);
         let noted = async {
@@ -105,11 +110,11 @@ impl Source {
             stray_objects::note(&mut connection, job.org, &storage_key, TO_BE_NAMED_WITHIN).await
         };
         noted.await.map_err(|error| job.database(error))?;
-        self.storage.store(&storage_key, local.file).await.map_err(storage_error)?;
+        self.storage.store(&storage_key, read.file).await.map_err(storage_error)?;
         // A name that is not the URL's own was given by somebody.
         let is_given = asset.source_url.as_ref().is_none_or(|url| url.label() != asset.name);
         let content = Content {
-            media_type: local.media_type.to_owned(),
+            media_type: read.media_type.to_owned(),
             size_bytes: i64::try_from(document.size_bytes).unwrap_or(i64::MAX),
             sha256: document.sha256,
             storage_key,
@@ -154,7 +159,7 @@ impl Write for StillCurrent {
     }
 }
 
-fn storage_error(error: StorageError) -> JobError {
+pub(super) fn storage_error(error: StorageError) -> JobError {
     match error {
         error @ StorageError::Missing(_) => JobError::fail("asset_content_missing", error),
         error => JobError::retry("storage", error),

@@ -1,6 +1,7 @@
 //! The handlers of all job kinds.
 
 mod asset;
+mod asset_parts;
 mod asset_source;
 mod probe;
 

@@ -11,10 +11,11 @@ use std::process::ExitCode;
 
 use rustix::time::{ClockId, clock_gettime};
 
-use super::chunk::chunk;
-use super::confine;
+use super::chunk::{ChunkSizes, chunk};
+use super::confine::{self, Received};
 use super::formats::{self, Input};
 use super::limits::IngestLimits;
+use super::parts::PartSink;
 use super::sink::TextSink;
 use super::wire::{ChildSettings, Failure, Header, Outline, Reply, Usage, write_reply};
 
@@ -25,7 +26,7 @@ const EXIT_NO_READER: u8 = 71;
 
 /// Runs the child. Its arguments are the subcommand's name and the settings; its standard input is a socket, by which it gets the file.
 pub fn child_main() -> ExitCode {
-    let Prepared { settings, input, status } = match prepare() {
+    let Prepared { settings, input, parts, status } = match prepare() {
         Ok(Some(prepared)) => prepared,
         Ok(None) => return ExitCode::SUCCESS,
         Err(error) => {
@@ -38,9 +39,9 @@ pub fn child_main() -> ExitCode {
         let _ = writeln!(io::stderr(), "panicked at {:?}", info.location());
     }));
     // All state is local to the closure, so nothing half-changed is seen after a panic.
-    let result = catch_unwind(AssertUnwindSafe(|| read_document(input, &settings.limits)));
+    let result = catch_unwind(AssertUnwindSafe(|| read_document(input, parts, &settings.limits)));
     let (reply, text) = match result {
-        Ok(Ok((outline, text))) => (Reply::Document(outline), text),
+        Ok(Ok((outline, text))) => (Reply::Document(Box::new(outline)), text),
         Ok(Err(failure)) => (Reply::Failed(failure), String::new()),
         Err(_) => {
             let failure = Failure::malformed("the parser met something it did not expect");
@@ -58,6 +59,7 @@ struct Prepared {
     settings: ChildSettings,
     /// The file, or why it is none that can be read.
     input: io::Result<Input>,
+    parts: PartSink,
     /// The process' view of itself, which could not be opened any more.
     status: File,
 }
@@ -69,10 +71,10 @@ fn prepare() -> io::Result<Option<Prepared>> {
     let settings: ChildSettings = serde_json::from_slice(settings.as_encoded_bytes())?;
     confine::limit_resources(&settings)?;
     let status = File::open("/proc/self/status")?;
-    let Some(file) = confine::receive_file()? else { return Ok(None) };
-    let input = Input::new(file.into());
+    let Some(Received { file, scratch, unpack }) = confine::receive()? else { return Ok(None) };
+    let (input, parts) = (Input::new(file.into()), PartSink::new(scratch.into(), unpack));
     confine::forbid_system_calls()?;
-    Ok(Some(Prepared { settings, input, status }))
+    Ok(Some(Prepared { settings, input, parts, status }))
 }
 
 fn usage(status: &File) -> Usage {
@@ -83,20 +85,28 @@ fn usage(status: &File) -> Usage {
     }
 }
 
-fn read_document(input: io::Result<Input>, limits: &IngestLimits) -> Result<(Outline, String), Failure> {
+fn read_document(
+    input: io::Result<Input>,
+    parts: PartSink,
+    limits: &IngestLimits,
+) -> Result<(Outline, String), Failure> {
     let input = input.map_err(|error| Failure::from_io(&error))?;
     let mut sink = TextSink::new(limits.max_text_chars, limits.max_pages);
+    sink.parts = parts;
     let media_type = formats::extract(&input, limits, &mut sink)?;
     let mut collected = sink.finish()?;
     collected.metadata.tell_language(&collected.text, collected.words);
-    let chunks = chunk(&collected.text, &collected.pages, limits.chunk_chars);
+    let sizes = ChunkSizes::new(limits.chunk_chars, limits.chunk_overlap_chars);
+    let chunks = chunk(&collected.text, &collected.pages, &collected.marks, sizes);
     let outline = Outline {
         media_type,
         metadata: collected.metadata,
         pages: collected.pages,
+        marks: collected.marks,
         words: collected.words,
         chunks,
         warnings: collected.warnings,
+        parts: collected.parts,
     };
     Ok((outline, collected.text))
 }

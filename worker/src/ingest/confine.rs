@@ -18,9 +18,10 @@ use seccompiler::{
     SeccompRule,
 };
 
+use super::parts::Unpack;
 use super::wire::ChildSettings;
 
-/// Standard streams, the file and a copy of it, the view of its own memory, and some slack for the standard library.
+/// Standard streams, the file and a copy of it, the scratch file, the view of its own memory, and some slack for the standard library.
 const OPEN_FILES: u64 = 16;
 
 /// Sets the limits, which need no file to be known.
@@ -37,7 +38,8 @@ pub(super) fn limit_resources(settings: &ChildSettings) -> io::Result<()> {
         (Resource::As, settings.limits.memory_limit_bytes, settings.limits.memory_limit_bytes),
         // The soft limit sends SIGXCPU, which names the reason; the hard one kills what ignores it.
         (Resource::Cpu, cpu, cpu + 1),
-        (Resource::Fsize, 0, 0),
+        // It can open no file: this bounds the scratch file that it is given.
+        (Resource::Fsize, settings.limits.max_parts_bytes, settings.limits.max_parts_bytes),
         (Resource::Nofile, OPEN_FILES, OPEN_FILES),
         (Resource::Core, 0, 0),
     ] {
@@ -49,23 +51,34 @@ pub(super) fn limit_resources(settings: &ChildSettings) -> io::Result<()> {
     Ok(())
 }
 
-/// Waits for the file on standard input, which is a socket; `None` if the parent no longer has one for this child.
-pub(super) fn receive_file() -> io::Result<Option<OwnedFd>> {
+/// What a child gets to work on.
+pub(super) struct Received {
+    /// The document, which can only be read.
+    pub file: OwnedFd,
+    /// Where parts are written to.
+    pub scratch: OwnedFd,
+    pub unpack: Unpack,
+}
+
+/// Waits for the files on standard input, which is a socket; `None` if the parent no longer has any for this child.
+pub(super) fn receive() -> io::Result<Option<Received>> {
     let stdin = io::stdin();
-    let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(1))];
+    let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(2))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
-    let mut byte = [0];
+    let mut message = [0; 256];
     let received = rustix::io::retry_on_intr(|| {
-        recvmsg(stdin.as_fd(), &mut [IoSliceMut::new(&mut byte)], &mut control, RecvFlags::CMSG_CLOEXEC)
+        recvmsg(stdin.as_fd(), &mut [IoSliceMut::new(&mut message)], &mut control, RecvFlags::CMSG_CLOEXEC)
     })?;
     if received.bytes == 0 {
         return Ok(None);
     }
-    let file = control.drain().find_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(mut files) => files.next(),
+    let unpack = serde_json::from_slice(&message[..received.bytes])?;
+    let files = control.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut files) => Some((files.next()?, files.next()?)),
         _ => None,
     });
-    file.map(Some).ok_or_else(|| io::Error::other("the worker sent no file"))
+    let (file, scratch) = files.ok_or_else(|| io::Error::other("the worker sent no file"))?;
+    Ok(Some(Received { file, scratch, unpack }))
 }
 
 /// What reading an open file and answering takes: memory, time and the descriptors that are open.

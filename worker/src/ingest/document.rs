@@ -4,10 +4,12 @@
 //! `text.chars().skip(start).take(end - start)` is exactly the page's or the chunk's text. Bytes would be cheaper, but
 //! clients in other languages could not use them; Python's `text[start:end]` and Postgres' `substring` can.
 
+use millrace_shared::db::assets::HeadingPath;
 use millrace_shared::media::MediaType;
 use serde::{Deserialize, Serialize};
 
 use super::metadata::Metadata;
+use super::parts::Part;
 
 /// The text of one file, with its structure.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,12 +23,17 @@ pub struct Document {
     pub text: String,
     /// The pages in order, without gaps in their numbers. A format without pages has one.
     pub pages: Vec<Page>,
+    /// The headings in order.
+    pub headings: Vec<Heading>,
     /// How many words the text has, by Unicode's word boundaries (UAX #29).
     pub words: u64,
-    /// The chunks in order. They do not overlap, and never cross a page.
+    /// The chunks in order. They never cross a page, and repeat of the one before no more than was asked for.
     pub chunks: Vec<Chunk>,
     /// What a reader of the text should know.
     pub warnings: Vec<Warning>,
+    /// What else is in it: attachments, members, in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<Part>,
 }
 
 /// Where one page lies in the text.
@@ -40,6 +47,19 @@ pub struct Page {
     pub end: u32,
 }
 
+/// What a part of the text stands under.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heading {
+    /// From 1, the highest, to 9.
+    pub level: u8,
+    /// On one line, cut to 200 characters.
+    pub title: String,
+    /// Offset of its first character.
+    pub start: u32,
+    /// Offset behind its last character; `start` where its title does not stand in the text, such as a bookmark's.
+    pub end: u32,
+}
+
 /// A piece of text small enough to index or to quote.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Chunk {
@@ -47,6 +67,8 @@ pub struct Chunk {
     pub ordinal: u32,
     /// The number of the page it lies on.
     pub page: u32,
+    /// The headings that all of it stands under, its own included.
+    pub headings: HeadingPath,
     /// Offset of its first character.
     pub start: u32,
     /// Offset behind its last character.
@@ -80,4 +102,6 @@ pub enum WarningCode {
     EncodingGuessed,
     /// Some bytes or characters could not be read and stand as U+FFFD.
     CharactersReplaced,
+    /// Some of the documents in it were not unpacked; the message names them.
+    PartsLeftOut,
 }

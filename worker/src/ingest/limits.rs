@@ -22,8 +22,14 @@ pub struct IngestLimits {
     pub max_expanded_bytes: u64,
     /// Pages that one document may have (50,000). Past it: `too_large`.
     pub max_pages: u32,
+    /// How many documents are unpacked from one (`MILLRACE_PARTS_MAX`, 200). What is beyond is left out, with a warning.
+    pub max_parts: u32,
+    /// How many bytes they may have together (`MILLRACE_PARTS_MAX_BYTES`, 200 MiB); also the most that a child may write.
+    pub max_parts_bytes: u64,
     /// The most characters of one chunk (`MILLRACE_CHUNK_CHARS`, 1,000). A hundred is the least that makes sense.
     pub chunk_chars: usize,
+    /// The most characters that a chunk repeats of the one before (`MILLRACE_CHUNK_OVERLAP_CHARS`, none); half a chunk at most.
+    pub chunk_overlap_chars: usize,
     /// How many children wait for their file, started ahead of it (`MILLRACE_EXTRACT_WARM`, 2). Each takes some 4 MiB.
     pub warm_children: usize,
     /// The program that is started as the child: the worker's own binary unless a test says otherwise.
@@ -40,7 +46,10 @@ impl Default for IngestLimits {
             max_text_chars: 20_000_000,
             max_expanded_bytes: 512 << 20,
             max_pages: 50_000,
+            max_parts: 200,
+            max_parts_bytes: 200 << 20,
             chunk_chars: 1_000,
+            chunk_overlap_chars: 0,
             warm_children: 2,
             program: own_program(),
         }

@@ -9,7 +9,7 @@
 //!  Extractor ──spawn──▶ child: limits ▶ detect ▶ formats::<one> ▶ TextSink ▶ chunk ──wire──▶ Extractor ▶ Document
 //! ```
 //!
-//! A format is one file in `formats/` and one line in its registry.
+//! A format is one file in `formats/` and one line in its registry. What a document holds of others goes through `parts`.
 
 mod child;
 mod chunk;
@@ -18,17 +18,20 @@ mod confine;
 mod document;
 mod error;
 mod formats;
+mod headings;
 mod limits;
 mod metadata;
+mod parts;
 mod sandbox;
 mod sink;
 mod spawner;
 mod wire;
 
 pub use child::child_main;
-pub use document::{Chunk, Document, Page, Warning, WarningCode};
+pub use document::{Chunk, Document, Heading, Page, Warning, WarningCode};
 pub use error::ExtractError;
 pub use limits::IngestLimits;
 pub use metadata::Metadata;
-pub use sandbox::{CHILD_COMMAND, Extractor};
+pub use parts::{Contents, LeftOut, Part, PartContent, Unpack};
+pub use sandbox::{CHILD_COMMAND, Extractor, Unpacked};
 pub use wire::Usage;

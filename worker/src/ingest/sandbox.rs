@@ -1,10 +1,11 @@
 //! Has one extraction child read one file, and always ends it.
 //!
-//! The child is the worker's own binary. It gets: the file (an open, read-only descriptor, no path), an empty environment,
+//! The child is the worker's own binary. It gets: the file (an open, read-only descriptor, no path), a scratch file without a name, an empty environment,
 //! an empty private directory, a process group of its own (a Ctrl-C at the terminal is the worker's to handle), and limits
 //! that it puts on itself before it reads a byte (see `confine`). The parent bounds what it reads from the child, kills it
 //! when the wall limit passes or the caller cancels, and waits for it in every case. Dropping the future kills it, too.
 
+use std::fs::File;
 use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -19,7 +20,8 @@ use super::child::EXIT_NOT_CONFINED;
 use super::document::Document;
 use super::error::ExtractError;
 use super::limits::IngestLimits;
-use super::spawner::{Running, Spawner};
+use super::parts::{Contents, Unpack};
+use super::spawner::{Errand, Running, Spawner};
 use super::wire::{Failure, Usage, read_reply, reply_limit};
 
 /// The hidden subcommand that makes the worker's binary a child.
@@ -34,6 +36,17 @@ pub struct Extractor {
     limits: IngestLimits,
     spawner: Arc<Spawner>,
 }
+
+/// What an extraction gave.
+#[derive(Debug)]
+pub struct Unpacked {
+    /// The document, and a list of what is in it.
+    pub document: Document,
+    /// The bytes of those parts that were kept.
+    pub contents: Contents,
+}
+
+type Measured<T> = Result<(Result<T, ExtractError>, Usage), ExtractError>;
 
 impl Extractor {
     /// Starts the thread that forks the children.
@@ -52,18 +65,35 @@ impl Extractor {
         self.measure(file, cancel).await?.0
     }
 
+    /// As [`extract`](Self::extract), with the bytes of the parts, as far as they are allowed.
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn unpack(
+        &self,
+        file: &Path,
+        unpack: Unpack,
+        cancel: &CancellationToken,
+    ) -> Result<Unpacked, ExtractError> {
+        self.run(file, unpack, cancel).await?.0
+    }
+
     /// As [`extract`](Self::extract), and what the child took for it, where it lived to tell.
     ///
     /// # Errors
     /// Those of a child that did not.
-    pub async fn measure(
-        &self,
-        file: &Path,
-        cancel: &CancellationToken,
-    ) -> Result<(Result<Document, ExtractError>, Usage), ExtractError> {
-        let file = tokio::fs::File::open(file).await.map_err(ExtractError::Io)?;
-        let file = file.into_std().await;
-        let mut running = self.spawner.child_for(file).await.map_err(ExtractError::Io)?;
+    pub async fn measure(&self, file: &Path, cancel: &CancellationToken) -> Measured<Document> {
+        let unpack = Unpack::UpTo { parts: self.limits.max_parts, bytes: self.limits.max_parts_bytes };
+        let (result, usage) = self.run(file, unpack, cancel).await?;
+        Ok((result.map(|unpacked| unpacked.document), usage))
+    }
+
+    async fn run(&self, file: &Path, unpack: Unpack, cancel: &CancellationToken) -> Measured<Unpacked> {
+        let file = tokio::fs::File::open(file).await.map_err(ExtractError::Io)?.into_std().await;
+        let scratch = tempfile::tempfile().map_err(ExtractError::Io)?;
+        let written = scratch.try_clone().map_err(ExtractError::Io)?;
+        let errand = Errand { file, scratch, unpack };
+        let mut running = self.spawner.child_for(errand).await.map_err(ExtractError::Io)?;
         let outcome = tokio::select! {
             biased;
             () = cancel.cancelled() => Err(ExtractError::Cancelled),
@@ -75,7 +105,7 @@ impl Extractor {
             }
         };
         match outcome {
-            Ok(exit) => self.judge(exit).await,
+            Ok(exit) => self.judge(exit, written, unpack).await,
             Err(error) => {
                 running.kill().await;
                 Err(error)
@@ -84,7 +114,7 @@ impl Extractor {
     }
 
     /// What the end of the child means.
-    async fn judge(&self, exit: Exit) -> Result<(Result<Document, ExtractError>, Usage), ExtractError> {
+    async fn judge(&self, exit: Exit, scratch: File, unpack: Unpack) -> Measured<Unpacked> {
         if !exit.status.success() {
             return Err(self.judge_death(exit.status, &exit.stderr));
         }
@@ -93,7 +123,12 @@ impl Extractor {
             .await
             .map_err(|error| ExtractError::Io(io::Error::other(error)))?;
         match reply {
-            Ok((result, usage)) => Ok((result.map_err(|failure| self.told(failure)), usage)),
+            Ok((Ok(mut document), usage)) => {
+                let contents = Contents::check(scratch, &mut document.parts, unpack)
+                    .map_err(|error| ExtractError::Crashed { reason: error.to_string() })?;
+                Ok((Ok(Unpacked { document, contents }), usage))
+            }
+            Ok((Err(failure), usage)) => Ok((Err(self.told(failure)), usage)),
             Err(error) => Err(ExtractError::Crashed { reason: error.to_string() }),
         }
     }

@@ -1,13 +1,15 @@
 //! Where every format writes its text to.
 //!
 //! The sink owns what all formats have in common: which characters may occur, how lines and paragraphs are parted, where
-//! pages begin and end in characters, and how much is too much. Breaks are remembered and written only when a visible
+//! pages begin and end in characters, where headings stand, and how much is too much. Breaks are remembered and written only when a visible
 //! character follows, so no text starts, ends or is parted by more than one blank line.
 
 use unicode_segmentation::UnicodeSegmentation;
 
 use super::document::{Page, Warning, WarningCode};
+use super::headings::{Mark, Marker};
 use super::metadata::Metadata;
+use super::parts::{Part, PartSink};
 use super::wire::Failure;
 
 #[derive(Debug)]
@@ -25,8 +27,11 @@ pub(super) struct TextSink {
     /// Blanks that are written if something follows them on the line.
     blanks: String,
     last_was_return: bool,
+    marker: Marker,
     pub metadata: Metadata,
     pub warnings: Vec<Warning>,
+    /// Where the documents go that are in this one.
+    pub parts: PartSink,
 }
 
 /// What a filled sink holds.
@@ -34,9 +39,11 @@ pub(super) struct TextSink {
 pub(super) struct Collected {
     pub text: String,
     pub pages: Vec<Page>,
+    pub marks: Vec<Mark>,
     pub words: u64,
     pub metadata: Metadata,
     pub warnings: Vec<Warning>,
+    pub parts: Vec<Part>,
 }
 
 /// How many warnings of one document are kept: a thousand unreadable pages are one message, not a thousand.
@@ -56,8 +63,10 @@ impl TextSink {
             breaks: 0,
             blanks: String::new(),
             last_was_return: false,
+            marker: Marker::default(),
             metadata: Metadata::default(),
             warnings: Vec::new(),
+            parts: PartSink::default(),
         }
     }
 
@@ -88,6 +97,7 @@ impl TextSink {
     }
 
     fn visible(&mut self, c: char) -> Result<(), Failure> {
+        let starts_line = self.at_line_start();
         if !self.page_has_text {
             self.page_has_text = true;
             self.breaks = 0;
@@ -109,6 +119,9 @@ impl TextSink {
         }
         if self.chars >= self.max_chars {
             return Err(self.too_many_chars());
+        }
+        if self.marker.is_expectant() {
+            self.marker.take(c, self.chars as u32, starts_line);
         }
         self.text.push(c);
         self.chars += 1;
@@ -151,6 +164,26 @@ impl TextSink {
         !self.page_has_text || self.breaks > 0
     }
 
+    /// What follows is a heading of this level, 1 to 9, if it begins a line: its text heads what comes after it, up to the next heading
+    /// of that level or a higher one. Ended by [`end_heading`](Self::end_heading), the next heading, or the page's end.
+    pub fn begin_heading(&mut self, level: u8) {
+        self.marker.begin(level, self.chars as u32);
+    }
+
+    pub fn end_heading(&mut self) {
+        self.marker.end(self.chars as u32);
+    }
+
+    /// A heading that stands nowhere in the text, such as a PDF's bookmark, heads what follows from here.
+    pub fn bookmark(&mut self, level: u8, title: &str) {
+        self.marker.bookmark(level, title, self.chars as u32);
+    }
+
+    /// What follows stands under no heading that came before: notes behind a text, the next slide.
+    pub fn end_sections(&mut self) {
+        self.marker.end_sections(self.chars as u32);
+    }
+
     /// Whether any page has text.
     pub fn has_text(&self) -> bool {
         !self.text.is_empty()
@@ -163,6 +196,7 @@ impl TextSink {
 
     /// Ends the current page, empty or not.
     pub fn page_break(&mut self) -> Result<(), Failure> {
+        self.marker.end_page(self.chars as u32);
         if self.pages.len() >= self.max_pages as usize {
             return Err(Failure::too_large(format!("more than {} pages", self.max_pages)));
         }
@@ -190,12 +224,16 @@ impl TextSink {
         if self.page_has_text || self.pages.is_empty() {
             self.page_break()?;
         }
+        let (parts, warnings) = self.parts.finish();
+        self.warnings.extend(warnings);
         Ok(Collected {
             words: self.text.unicode_words().count() as u64,
+            marks: self.marker.finish(self.chars as u32),
             text: self.text,
             pages: self.pages,
             metadata: self.metadata,
             warnings: self.warnings,
+            parts,
         })
     }
 }
@@ -241,6 +279,74 @@ mod tests {
         assert_eq!(slice(&collected, 1), "");
         assert_eq!(slice(&collected, 2), "третья");
         assert_eq!(collected.pages.len(), 3);
+    }
+
+    /// Every mark as level and title, with where it stands.
+    fn marks(collected: &Collected) -> Vec<(u8, String, u32)> {
+        let title = |mark: &Mark| {
+            let length = (mark.end - mark.start) as usize;
+            let in_text: String = collected.text.chars().skip(mark.start as usize).take(length).collect();
+            mark.title.clone().unwrap_or(in_text)
+        };
+        collected.marks.iter().map(|mark| (mark.level, title(mark), mark.start)).collect()
+    }
+
+    #[test]
+    fn headings_are_found_by_their_offsets() {
+        let mut sink = sink();
+        sink.text("水\n\n").unwrap();
+        sink.begin_heading(1);
+        sink.text("  Two\nlines \n").unwrap();
+        sink.end_heading();
+        sink.text("\nbody ").unwrap();
+        sink.begin_heading(2);
+        sink.text("within a line\n").unwrap();
+        sink.begin_heading(2);
+        sink.page_break().unwrap();
+        sink.begin_heading(12);
+        sink.text("never ended").unwrap();
+        let collected = sink.finish().unwrap();
+        assert_eq!(collected.text, "水\n\n  Two\nlines\n\nbody within a line\n\nnever ended");
+        assert_eq!(marks(&collected), [(1, "Two\nlines".to_owned(), 5), (9, "never ended".to_owned(), 36)]);
+    }
+
+    #[test]
+    fn bookmarks_and_ends_of_sections_hold_from_the_next_character() {
+        let mut sink = sink();
+        sink.end_sections();
+        sink.bookmark(1, "never");
+        sink.bookmark(1, " One ");
+        sink.bookmark(2, "Deeper");
+        sink.bookmark(3, "as deep as the heading");
+        sink.begin_heading(3);
+        sink.page_break().unwrap();
+        sink.text("a\n").unwrap();
+        sink.bookmark(1, "nothing follows");
+        sink.end_sections();
+        sink.text("b").unwrap();
+        sink.bookmark(1, " ");
+        sink.bookmark(1, "nothing follows");
+        let collected = sink.finish().unwrap();
+        let expected = [(1, "One", 0), (2, "Deeper", 0), (3, "a", 0), (0, "", 2)];
+        assert_eq!(marks(&collected), expected.map(|(level, title, at)| (level, title.to_owned(), at)));
+    }
+
+    #[test]
+    fn a_heading_begins_behind_its_indent() {
+        let mut sink = sink();
+        sink.begin_heading(1);
+        sink.text("\u{3000}第一章\n").unwrap();
+        sink.begin_heading(1);
+        sink.text("\u{3000}\u{2003}\n").unwrap();
+        assert_eq!(marks(&sink.finish().unwrap()), [(1, "第一章".to_owned(), 1)]);
+    }
+
+    #[test]
+    fn a_heading_without_an_end_is_none() {
+        let mut sink = sink();
+        sink.begin_heading(1);
+        sink.text(&"word ".repeat(120)).unwrap();
+        assert_eq!(sink.finish().unwrap().marks, []);
     }
 
     #[test]

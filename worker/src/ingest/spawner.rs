@@ -31,7 +31,7 @@ use tokio::{
     sync::oneshot,
 };
 
-use super::{limits::IngestLimits, sandbox::CHILD_COMMAND, wire::ChildSettings};
+use super::{limits::IngestLimits, parts::Unpack, sandbox::CHILD_COMMAND, wire::ChildSettings};
 
 /// A child, the socket by which it gets its file, and the directory it was started in, which goes when it does.
 #[derive(Debug)]
@@ -41,14 +41,25 @@ pub(super) struct Running {
     _directory: TempDir,
 }
 
+/// What a child is to work on.
+#[derive(Debug)]
+pub(super) struct Errand {
+    /// The document, open for reading.
+    pub file: File,
+    /// Where it may write the parts of the document to.
+    pub scratch: File,
+    pub unpack: Unpack,
+}
+
 impl Running {
-    /// Gives the child its file.
-    fn feed(&self, file: &File) -> io::Result<()> {
-        let files = [file.as_fd()];
-        let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(1))];
+    /// Gives the child its files.
+    fn feed(&self, errand: &Errand) -> io::Result<()> {
+        let files = [errand.file.as_fd(), errand.scratch.as_fd()];
+        let message = serde_json::to_vec(&errand.unpack)?;
+        let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(2))];
         let mut control = SendAncillaryBuffer::new(&mut space);
         control.push(SendAncillaryMessage::ScmRights(&files));
-        sendmsg(&self.socket, &[IoSlice::new(&[0])], &mut control, SendFlags::NOSIGNAL)?;
+        sendmsg(&self.socket, &[IoSlice::new(&message)], &mut control, SendFlags::NOSIGNAL)?;
         Ok(())
     }
 }
@@ -60,7 +71,7 @@ pub(super) struct Spawner {
 }
 
 struct Request {
-    file: File,
+    errand: Errand,
     runtime: Handle,
     reply: oneshot::Sender<io::Result<Running>>,
 }
@@ -72,11 +83,11 @@ impl Spawner {
         Ok(Self { requests })
     }
 
-    /// A child that has this file.
-    pub async fn child_for(&self, file: File) -> io::Result<Running> {
+    /// A child that has this errand.
+    pub async fn child_for(&self, errand: Errand) -> io::Result<Running> {
         let (reply, answer) = oneshot::channel();
         let gone = || io::Error::other("the thread that starts extraction children is gone");
-        self.requests.send(Request { file, runtime: Handle::current(), reply }).map_err(|_| gone())?;
+        self.requests.send(Request { errand, runtime: Handle::current(), reply }).map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
     }
 }
@@ -84,10 +95,10 @@ impl Spawner {
 fn serve(queue: &mpsc::Receiver<Request>, limits: &IngestLimits) {
     let mut waiting = VecDeque::new();
     let mut next = queue.recv().ok();
-    while let Some(Request { file, runtime, reply }) = next.take() {
+    while let Some(Request { errand, runtime, reply }) = next.take() {
         let _entered = runtime.enter();
         // Whoever asked may be gone: then the child is dropped here, which kills it.
-        let _ = reply.send(feed_one(&mut waiting, &file, limits));
+        let _ = reply.send(feed_one(&mut waiting, &errand, limits));
         next = loop {
             match queue.try_recv() {
                 Ok(request) => break Some(request),
@@ -103,16 +114,16 @@ fn serve(queue: &mpsc::Receiver<Request>, limits: &IngestLimits) {
     }
 }
 
-/// Gives the file to a child that waits, or to a new one. A child that has died while it waited is nobody's failure.
-fn feed_one(waiting: &mut VecDeque<Running>, file: &File, limits: &IngestLimits) -> io::Result<Running> {
+/// Gives the errand to a child that waits, or to a new one. A child that has died while it waited is nobody's failure.
+fn feed_one(waiting: &mut VecDeque<Running>, errand: &Errand, limits: &IngestLimits) -> io::Result<Running> {
     while let Some(mut running) = waiting.pop_front() {
-        if matches!(running.child.try_wait(), Ok(None)) && running.feed(file).is_ok() {
+        if matches!(running.child.try_wait(), Ok(None)) && running.feed(errand).is_ok() {
             return Ok(running);
         }
     }
     let running = spawn(limits)?;
     // One that is dead already tells why by its exit.
-    let _ = running.feed(file);
+    let _ = running.feed(errand);
     Ok(running)
 }
 

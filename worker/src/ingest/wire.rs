@@ -1,21 +1,27 @@
 //! What passes between the worker and an extraction child.
 //!
-//! To the child: one argument, [`ChildSettings`] as JSON, and the open file through the socket that is its standard input. From the child, on
+//! To the child: one argument, [`ChildSettings`] as JSON, and through the socket that is its standard input the open file, a scratch file for
+//! [parts](super::parts) and, as JSON, how much of it may be used. From the child, on
 //! standard output: the length of the header (`u32`, little endian), the header as JSON, and the text as UTF-8 up to the end. The
 //! text travels bare because JSON would escape and copy it. The parent believes none of it: sizes are bounded before
 //! they are read, and every offset is checked against the text before it becomes a [`Document`].
 
 use std::io::{self, Write};
 
+use millrace_shared::db::assets::HeadingPath;
 use millrace_shared::media::MediaType;
 use serde::{Deserialize, Serialize};
 
-use super::document::{Chunk, Document, Page, Warning};
+use super::document::{Chunk, Document, Heading, Page, Warning};
+use super::headings::{MAX_LEVEL, MAX_MARKS, Mark, paths, title_of};
 use super::limits::IngestLimits;
 use super::metadata::Metadata;
+use super::parts::Part;
 
-/// Room for the header besides the text: pages, chunks and warnings of the longest allowed text stay far below it.
+/// Room for the header besides the text: pages, headings, chunks and warnings of the longest allowed text stay far below it.
 const HEADER_LIMIT: usize = 64 << 20;
+/// How many times the text's own length its chunks may have together. With the longest overlap they come near to four.
+const MAX_REPETITION: u64 = 8;
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct ChildSettings {
@@ -42,7 +48,7 @@ pub struct Usage {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub(super) enum Reply {
-    Document(Outline),
+    Document(Box<Outline>),
     Failed(Failure),
 }
 
@@ -52,9 +58,12 @@ pub(super) struct Outline {
     pub media_type: MediaType,
     pub metadata: Metadata,
     pub pages: Vec<Page>,
+    pub marks: Vec<Mark>,
     pub words: u64,
     pub chunks: Vec<ChunkRange>,
     pub warnings: Vec<Warning>,
+    #[serde(default)]
+    pub parts: Vec<Part>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +71,10 @@ pub(super) struct ChunkRange {
     pub page: u32,
     pub start: u32,
     pub end: u32,
+    /// How many marks have come, which tells the path that it stands under...
+    pub section: u32,
+    /// ...as far as so many headings.
+    pub depth: u8,
 }
 
 /// Why a format gave no text, as the child tells it.
@@ -137,48 +150,99 @@ pub(super) fn read_reply(mut bytes: Vec<u8>) -> Result<(Result<Document, Failure
         Reply::Document(outline) => {
             bytes.drain(..text_at);
             let text = String::from_utf8(bytes).map_err(|_| ReplyError::Text)?;
-            Ok(assemble(outline, text)?)
+            Ok(assemble(*outline, text)?)
         }
     };
     Ok((result, usage))
 }
 
-/// Joins outline and text, cutting every chunk out of the text by its offsets.
+/// Joins outline and text, cutting every title and every chunk out of the text by its offsets.
 fn assemble(outline: Outline, text: String) -> Result<Document, ReplyError> {
-    let mut place = 0;
-    let ordered = outline.pages.iter().zip(1..).all(|(page, number)| {
-        let fits = page.number == number && place <= page.start && page.start <= page.end;
-        place = page.end;
-        fits
-    });
+    let length = text.chars().count();
+    if !are_in_order(&outline.pages, length) {
+        return Err(ReplyError::Offsets);
+    }
+    let headings = headings_of(&outline.marks, &text).ok_or(ReplyError::Offsets)?;
+    let paths = paths(headings.iter().map(|heading| (heading.level, heading.title.as_str())));
     let mut cursor = Cursor::new(&text);
     let mut chunks = Vec::with_capacity(outline.chunks.len());
+    let mut room = length as u64 * MAX_REPETITION;
+    let mut before = None;
     for (range, ordinal) in outline.chunks.iter().zip(0..) {
-        let page = (range.page as usize)
-            .checked_sub(1)
-            .and_then(|index| outline.pages.get(index))
-            .filter(|page| page.start <= range.start && range.end <= page.end);
-        let piece = cursor.slice(range.start, range.end);
-        let (Some(_), Some(piece)) = (page, piece) else {
-            return Err(ReplyError::Offsets);
-        };
-        chunks.push(Chunk { ordinal, page: range.page, start: range.start, end: range.end, text: piece.to_owned() });
-    }
-    if !ordered || cursor.slice(place, place).is_none() {
-        return Err(ReplyError::Offsets);
+        let is_later = before.is_none_or(|(start, end)| start < range.start && end < range.end);
+        before = Some((range.start, range.end));
+        let page = (range.page as usize).checked_sub(1).and_then(|index| outline.pages.get(index));
+        let page = page.filter(|page| is_later && page.start <= range.start && range.end <= page.end);
+        let left = room.checked_sub(u64::from(range.end.saturating_sub(range.start)));
+        let (Some(_), Some(left)) = (page, left) else { return Err(ReplyError::Offsets) };
+        room = left;
+        let piece = cursor.slice(range.start, range.end).ok_or(ReplyError::Offsets)?.to_owned();
+        let path = path_of(range, &paths).ok_or(ReplyError::Offsets)?;
+        chunks.push(Chunk {
+            ordinal,
+            page: range.page,
+            headings: path,
+            start: range.start,
+            end: range.end,
+            text: piece,
+        });
     }
     Ok(Document {
         media_type: outline.media_type,
         metadata: outline.metadata,
         pages: outline.pages,
+        headings: headings.into_iter().filter(|heading| heading.level > 0).collect(),
         words: outline.words,
         warnings: outline.warnings,
+        parts: outline.parts,
         chunks,
         text,
     })
 }
 
-/// Walks a text once, forward, turning character offsets into slices.
+fn are_in_order(pages: &[Page], length: usize) -> bool {
+    let mut place = 0;
+    let ordered = pages.iter().zip(1..).all(|(page, number)| {
+        let fits = page.number == number && place <= page.start && page.start <= page.end;
+        place = page.end;
+        fits
+    });
+    ordered && place as usize <= length
+}
+
+/// The marks with their titles, ends of sections included; `None` if one of them is not as the sink makes them.
+fn headings_of(marks: &[Mark], text: &str) -> Option<Vec<Heading>> {
+    let mut cursor = Cursor::new(text);
+    let mut headings: Vec<Heading> = Vec::with_capacity(marks.len().min(MAX_MARKS));
+    for mark in marks {
+        let slice = cursor.slice(mark.start, mark.end)?;
+        let follows = headings.last().is_none_or(|before| {
+            // Of those that begin at one place each is deeper than the one before, but for the one whose title stands there.
+            let is_deeper = before.start < mark.start || before.level < mark.level || mark.start < mark.end;
+            before.end <= mark.start && is_deeper
+        });
+        let title = match (&mark.title, mark.level) {
+            (None, 0) if slice.is_empty() => String::new(),
+            (Some(title), 1..=MAX_LEVEL) if slice.is_empty() && *title == title_of(title) => title.clone(),
+            (None, 1..=MAX_LEVEL) => title_of(slice),
+            _ => return None,
+        };
+        if !follows || headings.len() >= MAX_MARKS || (mark.level > 0 && title.is_empty()) {
+            return None;
+        }
+        headings.push(Heading { level: mark.level, title, start: mark.start, end: mark.end });
+    }
+    Some(headings)
+}
+
+fn path_of(range: &ChunkRange, paths: &[HeadingPath]) -> Option<HeadingPath> {
+    match range.section.checked_sub(1) {
+        Some(index) => paths.get(index as usize).map(|path| path.outer(range.depth.into())),
+        None => Some(HeadingPath::default()),
+    }
+}
+
+/// Walks a text once, forward, turning character offsets into slices. A slice may begin within the one before.
 struct Cursor<'a> {
     rest: &'a str,
     chars: u32,
@@ -189,39 +253,39 @@ impl<'a> Cursor<'a> {
         Self { rest: text, chars: 0 }
     }
 
-    /// The text from `start` to `end`; `None` behind the end, backwards, or before an earlier slice.
+    /// The text from `start` to `end`; `None` behind the end, backwards, or where it begins before an earlier slice.
     fn slice(&mut self, start: u32, end: u32) -> Option<&'a str> {
-        self.take(start)?;
-        self.take(end)
+        let skipped = bytes_of(self.rest, start.checked_sub(self.chars)?)?;
+        (self.rest, self.chars) = (&self.rest[skipped..], start);
+        let length = bytes_of(self.rest, end.checked_sub(start)?)?;
+        Some(&self.rest[..length])
     }
+}
 
-    fn take(&mut self, until: u32) -> Option<&'a str> {
-        let count = until.checked_sub(self.chars)? as usize;
-        let mut indices = self.rest.char_indices();
-        let bytes = match indices.by_ref().nth(count) {
-            Some((at, _)) => at,
-            None if self.rest.chars().count() == count => self.rest.len(),
-            None => return None,
-        };
-        let (taken, rest) = self.rest.split_at(bytes);
-        self.rest = rest;
-        self.chars = until;
-        Some(taken)
-    }
+/// How many bytes the first characters of a text take; `None` if it has fewer.
+fn bytes_of(text: &str, chars: u32) -> Option<usize> {
+    let mut bounds = text.char_indices().map(|(at, _)| at).chain([text.len()]);
+    bounds.nth(chars as usize)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn range((page, start, end): (u32, u32, u32)) -> ChunkRange {
+        ChunkRange { page, start, end, section: 0, depth: 0 }
+    }
+
     fn outline(pages: &[(u32, u32)], chunks: &[(u32, u32, u32)]) -> Outline {
         Outline {
+            marks: Vec::new(),
             media_type: MediaType::PlainText,
             metadata: Metadata::default(),
             pages: pages.iter().zip(1..).map(|(&(start, end), number)| Page { number, start, end }).collect(),
             words: 0,
-            chunks: chunks.iter().map(|&(page, start, end)| ChunkRange { page, start, end }).collect(),
+            chunks: chunks.iter().copied().map(range).collect(),
             warnings: Vec::new(),
+            parts: Vec::new(),
         }
     }
 
@@ -234,7 +298,7 @@ mod tests {
     #[test]
     fn a_document_survives_the_wire() {
         let text = "水車の日誌\n\nzweite Seite";
-        let reply = Reply::Document(outline(&[(0, 5), (7, 19)], &[(1, 0, 5), (2, 7, 19)]));
+        let reply = Reply::Document(Box::new(outline(&[(0, 5), (7, 19)], &[(1, 0, 5), (2, 7, 19)])));
         let document = read_reply(sent(reply, text)).unwrap().0.unwrap();
         assert_eq!(document.text, text);
         let pieces: Vec<_> = document.chunks.iter().map(|chunk| chunk.text.as_str()).collect();
@@ -249,10 +313,68 @@ mod tests {
             (&[(0, 3)], &[(1, 0, 4)]),
             (&[(0, 3)], &[(2, 0, 1)]),
             (&[(0, 3)], &[(1, 1, 2), (1, 0, 1)]),
+            (&[(0, 3)], &[(1, 1, 0)]),
+            (&[(0, 3)], &[(1, 0, 2), (1, 0, 3)]),
+            (&[(0, 3)], &[(1, 0, 3), (1, 1, 3)]),
+            (&[(0, 3)], &[(1, 1, 3), (1, 2, 4)]),
         ] {
             assert!(assemble(outline(pages, chunks), "abc".to_owned()).is_err(), "{pages:?} {chunks:?}");
         }
         assert!(assemble(outline(&[(0, 3)], &[(1, 0, 3)]), "abc".to_owned()).is_ok());
+        let overlapping = assemble(outline(&[(0, 3)], &[(1, 0, 2), (1, 1, 3)]), "abc".to_owned()).unwrap();
+        assert_eq!(overlapping.chunks[1].text, "bc");
+    }
+
+    #[test]
+    fn chunks_that_repeat_the_text_again_and_again_are_refused() {
+        let text = "x".repeat(100);
+        let chunks: Vec<_> = (0..50).map(|number| (1, number, number + 50)).collect();
+        assert!(assemble(outline(&[(0, 100)], &chunks), text.clone()).is_err());
+        assert!(assemble(outline(&[(0, 100)], &chunks[..16]), text).is_ok());
+    }
+
+    fn mark(level: u8, start: u32, end: u32, title: Option<&str>) -> Mark {
+        Mark { level, start, end, title: title.map(str::to_owned) }
+    }
+
+    #[test]
+    fn headings_have_their_titles_and_chunks_their_paths() {
+        let marks = vec![mark(1, 0, 0, Some("Part")), mark(2, 0, 3, None), mark(2, 6, 7, None), mark(0, 8, 8, None)];
+        let ranges = [(0, 0, 5, 2, 2), (0, 6, 7, 3, 1), (0, 8, 9, 4, 9)];
+        let chunks = ranges.map(|(_, start, end, section, depth)| ChunkRange { page: 1, start, end, section, depth });
+        let outline = Outline { marks, chunks: chunks.to_vec(), ..outline(&[(0, 9)], &[]) };
+        let document = read_reply(sent(Reply::Document(Box::new(outline)), "a\nb x\nc x")).unwrap().0.unwrap();
+        let titles: Vec<_> = document.headings.iter().map(|heading| heading.title.as_str()).collect();
+        assert_eq!(titles, ["Part", "a b", "c"]);
+        let paths: Vec<Vec<&str>> = document.chunks.iter().map(|chunk| chunk.headings.titles().collect()).collect();
+        assert_eq!(paths, [vec!["Part", "a b"], vec!["Part"], vec![]]);
+    }
+
+    #[test]
+    fn headings_that_the_sink_would_not_make_are_refused() {
+        for marks in [
+            vec![mark(1, 0, 4, None)],
+            vec![mark(1, 2, 1, None)],
+            vec![mark(10, 0, 1, None)],
+            vec![mark(0, 0, 1, None)],
+            vec![mark(0, 0, 0, Some("x"))],
+            vec![mark(1, 0, 0, None)],
+            vec![mark(1, 0, 1, Some("x"))],
+            vec![mark(1, 0, 0, Some(""))],
+            vec![mark(1, 0, 0, Some("two\nlines"))],
+            vec![mark(1, 0, 0, Some(&"x".repeat(201)))],
+            vec![mark(1, 0, 0, Some("x")), mark(1, 0, 0, Some("x"))],
+            vec![mark(1, 0, 2, None), mark(1, 1, 3, None)],
+            vec![mark(1, 1, 2, None), mark(1, 0, 1, None)],
+        ] {
+            assert_eq!(headings_of(&marks, "abc"), None, "{marks:?}");
+        }
+        assert_eq!(headings_of(&vec![mark(1, 0, 0, Some("x")); MAX_MARKS + 1], "abc"), None);
+        for (section, depth) in [(2, 1), (u32::MAX, 0)] {
+            let chunk = ChunkRange { section, depth, ..range((1, 0, 3)) };
+            let outline = Outline { marks: vec![mark(1, 0, 1, None)], chunks: vec![chunk], ..outline(&[(0, 3)], &[]) };
+            assert!(assemble(outline, "abc".to_owned()).is_err(), "section {section}");
+        }
     }
 
     #[test]

@@ -100,7 +100,11 @@ async fn a_child_is_confined_and_ends_when_cancelled_or_dropped() {
     assert_eq!(child.read("environ"), "");
     assert_eq!(limit(&child, "Max address space"), limits().memory_limit_bytes);
     assert_eq!(limit(&child, "Max cpu time"), limits().cpu_limit.as_secs());
-    assert_eq!(limit(&child, "Max file size"), 0);
+    assert_eq!(
+        limit(&child, "Max file size"),
+        limits().max_parts_bytes,
+        "the scratch file is the only one it can write"
+    );
     assert!(limit(&child, "Max open files") <= 32);
     let directory = std::fs::read_link(format!("/proc/{}/cwd", child.pid.as_raw_nonzero())).unwrap();
     assert_eq!(directory.read_dir().unwrap().count(), 0);

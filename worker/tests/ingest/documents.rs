@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use millrace_worker::ingest::Document;
+use millrace_worker::ingest::{Document, IngestLimits};
 
 use crate::{extract, fixture, fixtures, limits};
 
@@ -30,6 +30,14 @@ fn page_by_page(document: &Document) -> String {
     for warning in &document.warnings {
         writeln!(shown, "warning: {:?} {:?} {}", warning.code, warning.page, warning.message).unwrap();
     }
+    for part in &document.parts {
+        let told = part.left_out().map_or_else(|| "kept".to_owned(), |why| why.code().to_owned());
+        let media_type = part.media_type.as_ref().map_or("-", |media_type| media_type.as_str());
+        writeln!(shown, "part: {} {media_type} {:?} {told}", part.name, part.size_bytes).unwrap();
+    }
+    for heading in &document.headings {
+        writeln!(shown, "heading: {} {}", heading.level, heading.title).unwrap();
+    }
     for page in &document.pages {
         writeln!(shown, "--- page {}\n{}", page.number, slice(document, page.start, page.end)).unwrap();
     }
@@ -47,11 +55,32 @@ async fn every_document_gives_its_text() {
     }
 }
 
+fn small_chunks() -> IngestLimits {
+    IngestLimits { chunk_chars: 150, chunk_overlap_chars: 60, ..limits() }
+}
+
+/// Every chunk of every document: its page, its headings and how it begins and ends.
 #[tokio::test]
-async fn offsets_lead_back_to_every_chunk_and_page() {
+async fn chunks_follow_the_structure_of_every_document() {
+    let mut shown = String::new();
     for file in fixtures("documents") {
-        let small_chunks = millrace_worker::ingest::IngestLimits { chunk_chars: 150, ..limits() };
-        let document = extract(&file, small_chunks).await.unwrap();
+        let document = extract(&file, small_chunks()).await.unwrap();
+        writeln!(shown, "{}", file.file_name().unwrap().to_str().unwrap()).unwrap();
+        for chunk in &document.chunks {
+            let path = chunk.headings.titles().collect::<Vec<_>>().join(" > ");
+            let chars: Vec<char> = chunk.text.chars().map(|c| if c.is_whitespace() { ' ' } else { c }).collect();
+            let (begin, end) = (&chars[..chars.len().min(24)], &chars[chars.len().saturating_sub(12)..]);
+            let (begin, end) = (begin.iter().collect::<String>(), end.iter().collect::<String>());
+            writeln!(shown, "  p{} {}..{} [{path}] {begin} … {end}", chunk.page, chunk.start, chunk.end).unwrap();
+        }
+    }
+    insta::assert_snapshot!(shown);
+}
+
+#[tokio::test]
+async fn offsets_lead_back_to_every_chunk_heading_and_page() {
+    for file in fixtures("documents") {
+        let document = extract(&file, small_chunks()).await.unwrap();
         let mut place = 0;
         for (chunk, ordinal) in document.chunks.iter().zip(0..) {
             let page = document.pages[chunk.page as usize - 1];
@@ -59,8 +88,15 @@ async fn offsets_lead_back_to_every_chunk_and_page() {
             assert_eq!(slice(&document, chunk.start, chunk.end), chunk.text);
             assert!(page.start <= chunk.start && chunk.end <= page.end, "{chunk:?} leaves {page:?}");
             assert!(!chunk.text.trim().is_empty() && chunk.text.chars().count() <= 150);
-            assert!(slice(&document, place, chunk.start).trim().is_empty(), "text before {chunk:?} is in no chunk");
+            assert!(chunk.start + 60 >= place, "{chunk:?} repeats too much");
+            if place < chunk.start {
+                assert!(slice(&document, place, chunk.start).trim().is_empty(), "text before {chunk:?} is in no chunk");
+            }
             place = chunk.end;
+        }
+        // The title of a bookmark stands nowhere in the text.
+        for heading in document.headings.iter().filter(|heading| heading.start < heading.end) {
+            assert_eq!(slice(&document, heading.start, heading.end), heading.title);
         }
         assert!(slice(&document, place, u32::MAX).trim().is_empty());
         assert_eq!(document.chunks.is_empty(), document.words == 0);
@@ -69,8 +105,10 @@ async fn offsets_lead_back_to_every_chunk_and_page() {
 
 #[tokio::test]
 async fn the_same_bytes_give_the_same_document() {
-    let file = fixture("documents/handbuch-de.pdf");
-    assert_eq!(extract(&file, limits()).await.unwrap(), extract(&file, limits()).await.unwrap());
+    for file in ["documents/handbuch-de.pdf", "documents/release-notes-en.md", "documents/smena-ru.docx"].map(fixture) {
+        let once = extract(&file, small_chunks()).await.unwrap();
+        assert_eq!(once, extract(&file, small_chunks()).await.unwrap());
+    }
 }
 
 #[tokio::test]

@@ -2,10 +2,14 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where something is not as it must be")]
 
 mod confinement;
+mod containers;
 mod documents;
+mod headings;
 mod hostile;
 mod make;
+mod outlook;
 mod packages;
+mod pdf;
 
 use std::path::{Path, PathBuf};
 

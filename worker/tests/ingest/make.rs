@@ -76,8 +76,8 @@ pub fn deflated(data: impl Iterator<Item = &'static [u8]>) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// A page that draws a form that draws a form, twenty times each and twelve deep: no limit of size is ever reached, and
-/// it would take centuries.
+/// A page that draws a form that draws a form, twenty times each and twelve deep, with much to do in each: long before any
+/// other limit is reached, the processor's is.
 pub fn endless_pdf() -> Vec<u8> {
     const DEPTH: usize = 12;
     let mut objects: Vec<Vec<u8>> = vec![
@@ -91,9 +91,24 @@ pub fn endless_pdf() -> Vec<u8> {
         let inner = 6 + level;
         let resources = if level + 1 < DEPTH { format!("/XObject << /F {inner} 0 R >>") } else { String::new() };
         let dictionary = format!("/Type /XObject /Subtype /Form /BBox [0 0 9 9] /Resources << {resources} >>");
-        objects.push(stream(&dictionary, "/F Do ".repeat(20).as_bytes()));
+        objects.push(stream(&dictionary, format!("{}{}", "0 0 m ".repeat(5_000), "/F Do ".repeat(20)).as_bytes()));
     }
     pdf(&objects)
+}
+
+/// A PDF of one page with this content and these resources; `objects` are numbered from 5.
+pub fn pdf_page(content: &str, resources: &str, page_entries: &str, objects: &[&str]) -> Vec<u8> {
+    let page = format!(
+        "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 400 400] /Contents 4 0 R /Resources << {resources} >> {page_entries} >>"
+    );
+    let mut all = vec![
+        b"<< /Type /Catalog /Pages 2 0 R /OCProperties << /OCGs [5 0 R] /D << /OFF [5 0 R] >> >> >>".to_vec(),
+        b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>".to_vec(),
+        page.into_bytes(),
+        stream("", content.as_bytes()),
+    ];
+    all.extend(objects.iter().map(|object| object.as_bytes().to_vec()));
+    pdf(&all)
 }
 
 /// A ZIP of these parts, the first of them stored: that is where OpenDocument and EPUB tell their type.

@@ -164,3 +164,27 @@ async fn what_stands_twice_is_read_once_and_what_describes_a_picture_is_no_text(
     let text = package(&[("mimetype", b"application/vnd.oasis.opendocument.text"), ("content.xml", content)]);
     assert_eq!(extract_bytes(&text, limits()).await.unwrap().text, "before after");
 }
+
+#[tokio::test]
+async fn comments_stand_behind_the_text_with_who_wrote_them() {
+    const TYPE: &str = "http://schemas.openxmlformats.org/officeDocument/2006/relationships";
+    let root = format!(
+        r#"<Relationships><Relationship Id="r1" Type="{TYPE}/officeDocument" Target="word/document.xml"/></Relationships>"#
+    );
+    let relations = format!(
+        r#"<Relationships><Relationship Id="r1" Type="{TYPE}/comments" Target="comments.xml"/></Relationships>"#
+    );
+    let body = r#"<w:document><w:body><w:p><w:commentRangeStart w:id="0"/><w:r><w:t>The sluice</w:t></w:r><w:commentRangeEnd w:id="0"/>
+        <w:r><w:commentReference w:id="0"/></w:r></w:p></w:body></w:document>"#;
+    let comments = r#"<w:comments><w:comment w:id="0" w:author="Mill office"><w:p><w:r><w:t>Which one?</w:t></w:r></w:p></w:comment>
+        <w:comment w:id="1"><w:p><w:r><w:t>The upper one.</w:t></w:r></w:p></w:comment></w:comments>"#;
+    let file = package(&[
+        ("[Content_Types].xml", b"<Types/>"),
+        ("_rels/.rels", root.as_bytes()),
+        ("word/document.xml", body.as_bytes()),
+        ("word/_rels/document.xml.rels", relations.as_bytes()),
+        ("word/comments.xml", comments.as_bytes()),
+    ]);
+    let document = extract_bytes(&file, limits()).await.unwrap();
+    assert_eq!(document.text, "The sluice\n\n[Mill office] Which one?\n\nThe upper one.");
+}

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
+use super::headings::{HeadingPath, SEPARATOR};
 use crate::ids::{AssetId, OrgId};
 
 /// What was found in a document.
@@ -46,6 +47,8 @@ pub struct Warning {
 pub struct Chunk {
     /// The page, from 1.
     pub page: u32,
+    /// The headings that all of it stands under.
+    pub headings: HeadingPath,
     /// Offset of its first character within the whole text, in characters.
     pub start_char: u32,
     /// Offset after its last character.
@@ -58,9 +61,9 @@ pub struct Chunk {
 const BATCH_ROWS: usize = 1000;
 const BATCH_BYTES: usize = 2 << 20;
 
-/// Replaces an asset's text and chunks and marks it ready. `false`, with nothing stored, when the asset is gone.
+/// Replaces an asset's text and chunks, marks it ready and counts its revision up. `false`, with nothing stored, when the asset is gone.
 ///
-/// Call it inside a transaction: between its statements the asset is half replaced.
+/// Call it inside a transaction: between its statements the asset is half replaced, which nobody else may see.
 ///
 /// # Errors
 /// When the database refuses or is away.
@@ -85,7 +88,7 @@ pub async fn store_extraction(
         first_page += count(pages.len());
     }
     let mut first_ordinal = 0;
-    for chunks in batches(&extraction.chunks, |chunk| chunk.text.len()) {
+    for chunks in batches(&extraction.chunks, stored_bytes) {
         insert_chunks(connection, org, asset, first_ordinal, chunks).await?;
         first_ordinal += count(chunks.len());
     }
@@ -106,7 +109,8 @@ async fn mark_ready(
     let done = sqlx::query(
         "UPDATE assets SET state = 'ready', title = $3, pages = $4, words = $5, chunks = $6, warnings = $7,
                 author = $8, document_created_at = $9, document_modified_at = $10, language = $11,
-                error_code = NULL, error_message = NULL, updated_at = now()
+                error_code = NULL, error_message = NULL, reprocess_error_code = NULL, reprocess_error_message = NULL,
+                revision = revision + 1, updated_at = now()
          WHERE org_id = $1 AND id = $2",
     )
     .bind(org)
@@ -157,11 +161,12 @@ async fn insert_chunks(
     let column = |value: fn(&Chunk) -> u32| -> Vec<i32> { chunks.iter().map(|chunk| offset(value(chunk))).collect() };
     let ordinals: Vec<i32> = (first_ordinal..).take(chunks.len()).collect();
     let texts: Vec<Cow<'_, str>> = chunks.iter().map(|chunk| storable(&chunk.text)).collect();
+    let headings: Vec<String> = chunks.iter().map(|chunk| chunk.headings.joined()).collect();
     sqlx::query(
-        "INSERT INTO asset_chunks (org_id, asset_id, ordinal, page, start_char, end_char, text)
-         SELECT $1, $2, ordinal, page, start_char, end_char, text
-         FROM UNNEST($3::int[], $4::int[], $5::int[], $6::int[], $7::text[])
-              AS new (ordinal, page, start_char, end_char, text)",
+        "INSERT INTO asset_chunks (org_id, asset_id, ordinal, page, start_char, end_char, text, headings)
+         SELECT $1, $2, ordinal, page, start_char, end_char, text, string_to_array(headings, $9)
+         FROM UNNEST($3::int[], $4::int[], $5::int[], $6::int[], $7::text[], $8::text[])
+              AS new (ordinal, page, start_char, end_char, text, headings)",
     )
     .bind(org)
     .bind(asset)
@@ -170,9 +175,15 @@ async fn insert_chunks(
     .bind(column(|chunk| chunk.start_char))
     .bind(column(|chunk| chunk.end_char))
     .bind(texts)
+    .bind(headings)
+    .bind(String::from(SEPARATOR))
     .execute(connection)
     .await?;
     Ok(())
+}
+
+fn stored_bytes(chunk: &Chunk) -> usize {
+    chunk.text.len() + chunk.headings.titles().map(str::len).sum::<usize>()
 }
 
 /// Postgres text cannot hold NUL. The replacement is one character too, so that offsets stay right.

@@ -228,7 +228,15 @@ impl<'a> Writer<'a> {
                 }
                 self.row_has_cell = true;
             }
-            _ => self.block(gap_of(name)),
+            _ => {
+                self.block(gap_of(name));
+                // The mark of an item would be a part of the heading.
+                if let Some(level) = heading_level(name)
+                    && self.mark.is_none()
+                {
+                    self.sink.begin_heading(level);
+                }
+            }
         }
         Ok(())
     }
@@ -279,7 +287,12 @@ impl<'a> Writer<'a> {
                 self.sink.line_break();
             }
             "tr" => self.sink.line_break(),
-            _ => self.block(gap_of(name)),
+            _ => {
+                if heading_level(name).is_some() {
+                    self.sink.end_heading();
+                }
+                self.block(gap_of(name));
+            }
         }
     }
 
@@ -292,6 +305,13 @@ impl<'a> Writer<'a> {
             Gap::Paragraph => self.sink.paragraph_break(),
         }
         self.blank = false;
+    }
+}
+
+fn heading_level(name: &str) -> Option<u8> {
+    match name.as_bytes() {
+        [b'h', digit @ b'1'..=b'6'] => Some(digit - b'0'),
+        _ => None,
     }
 }
 

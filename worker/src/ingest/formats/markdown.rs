@@ -104,6 +104,7 @@ impl<'a> Writer<'a> {
             Tag::Paragraph => {}
             Tag::Heading { level, .. } => {
                 self.sink.paragraph_break();
+                self.sink.begin_heading(level as u8);
                 if level == HeadingLevel::H1 && self.first_heading.is_none() {
                     self.heading = Some(String::new());
                 }
@@ -159,6 +160,7 @@ impl<'a> Writer<'a> {
             TagEnd::Paragraph if self.lists.is_empty() => self.sink.paragraph_break(),
             TagEnd::Paragraph | TagEnd::Item => self.sink.line_break(),
             TagEnd::Heading(_) => {
+                self.sink.end_heading();
                 self.sink.paragraph_break();
                 if let Some(heading) = self.heading.take() {
                     self.first_heading = Some(heading);

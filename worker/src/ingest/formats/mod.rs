@@ -2,11 +2,13 @@
 //!
 //! To add one: a variant of [`MediaType`], a file here with an [`Extract`] function, a line in [`EXTRACTORS`].
 
+mod archive;
 mod csv;
 mod docx;
 mod epub;
 mod html;
 mod input;
+mod mail;
 mod markdown;
 mod odf;
 mod package;
@@ -30,7 +32,7 @@ use super::wire::Failure;
 /// Reads a file's text into the sink, page by page.
 type Extract = fn(&Input, &IngestLimits, &mut TextSink) -> Result<(), Failure>;
 
-const EXTRACTORS: [(MediaType, Extract); 14] = [
+const EXTRACTORS: [(MediaType, Extract); 17] = [
     (MediaType::Pdf, pdf::extract),
     (MediaType::Docx, docx::extract),
     (MediaType::Pptx, pptx::extract),
@@ -44,6 +46,9 @@ const EXTRACTORS: [(MediaType, Extract); 14] = [
     (MediaType::Html, html::extract),
     (MediaType::Markdown, markdown::extract),
     (MediaType::Csv, csv::extract),
+    (MediaType::Eml, mail::extract_eml),
+    (MediaType::Msg, mail::extract_msg),
+    (MediaType::Zip, archive::extract),
     (MediaType::PlainText, text::extract),
 ];
 
@@ -64,6 +69,7 @@ fn identify(input: &Input) -> io::Result<Result<MediaType, Failure>> {
     let media_type = media::detect(&head);
     Ok(match media_type.as_str() {
         "application/zip" => Ok(office_type(input).unwrap_or(media_type)),
+        "application/x-ole-storage" if mail::is_message(input) => Ok(MediaType::Msg),
         // An Office file with a password is an OLE container around the encrypted ZIP (MS-OFFCRYPTO 2.3).
         "application/x-ole-storage" if input.contains(&utf16le("EncryptedPackage"))? => Err(Failure::Encrypted),
         _ => Ok(media_type),

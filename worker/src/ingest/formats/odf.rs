@@ -47,6 +47,7 @@ fn extract(input: &Input, limits: &IngestLimits, sink: &mut TextSink, has_asides
     let footers = std::mem::take(&mut walker.footers);
     let content = package.part("content.xml")?.ok_or_else(|| Failure::malformed("its main part is missing"))?;
     walker.walk(content, Place::Content, sink)?;
+    sink.end_sections();
     walker.write_notes(sink)?;
     for line in footers {
         sink.paragraph_break();
@@ -97,6 +98,8 @@ struct Walker {
     skipped: usize,
     /// Paragraphs that are open: a note or a frame stands within one.
     paragraphs: Vec<String>,
+    /// The level of the heading that is the outermost of them.
+    heading: Option<u8>,
     lists: Vec<List>,
     /// The mark of the list item that is open, until its first paragraph takes it.
     mark: Option<String>,
@@ -163,7 +166,14 @@ impl Walker {
                 if self.paragraphs.is_empty() && self.breaking.contains(&style) && !sink.page_is_empty() {
                     sink.page_break()?;
                 }
+                if self.paragraphs.is_empty() && tag.local_name().as_ref() == b"h" {
+                    self.heading = Some(count_of(tag, b"outline-level").min(9) as u8);
+                }
                 self.paragraphs.push(String::new());
+            }
+            b"frame" if place == Place::Content && attribute(tag, b"class").as_deref() == Some("title") => {
+                sink.paragraph_break();
+                sink.begin_heading(1);
             }
             b"style" => self.style = attribute(tag, b"name").unwrap_or_default(),
             b"header" => self.aside = Some(Aside::Header),
@@ -238,6 +248,8 @@ impl Walker {
                 }
             }
             b"header" | b"footer" => self.aside = None,
+            // A slide's title may have several paragraphs. No other heading is open where a frame ends.
+            b"frame" => sink.end_heading(),
             b"note-body" => self.in_note = false,
             b"list" => {
                 self.lists.pop();
@@ -251,7 +263,10 @@ impl Walker {
             b"table" if self.rows.is_empty() && self.is_spreadsheet => sink.page_break()?,
             b"table" if self.rows.is_empty() && place == Place::Content => sink.paragraph_break(),
             // A slide, and what stands for one in a drawing.
-            b"page" if place == Place::Content => sink.page_break()?,
+            b"page" if place == Place::Content => {
+                sink.page_break()?;
+                sink.end_sections();
+            }
             _ => {}
         }
         Ok(())
@@ -286,7 +301,12 @@ impl Walker {
         if let Some(mark) = self.mark.take().filter(|_| !is_heading) {
             sink.text(&mark)?;
         }
+        let level = self.heading.take_if(|_| is_heading);
+        level.into_iter().for_each(|level| sink.begin_heading(level));
         sink.text(text)?;
+        if level.is_some() {
+            sink.end_heading();
+        }
         if is_item {
             sink.line_break();
         } else {
@@ -352,7 +372,9 @@ impl Walker {
         }
         // A sheet without a row that has text leaves nothing, not even its name.
         if let Some(name) = self.sheet.take() {
+            sink.begin_heading(1);
             sink.text(&name)?;
+            sink.end_heading();
             sink.paragraph_break();
         }
         for _ in 0..row.times.min(MAX_REPEATED) {

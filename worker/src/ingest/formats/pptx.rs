@@ -19,6 +19,8 @@ pub(super) fn extract(input: &Input, limits: &IngestLimits, sink: &mut TextSink)
             write_slide(&mut package, &slide.target, sink)?;
         }
         sink.page_break()?;
+        // A slide without a title does not belong to the one before.
+        sink.end_sections();
     }
     Ok(())
 }
@@ -59,7 +61,9 @@ fn write_slide(package: &mut Package<'_>, name: &str, sink: &mut TextSink) -> Re
 fn write_part(package: &mut Package<'_>, name: &str, left: Left, sink: &mut TextSink) -> Result<(), Failure> {
     sink.paragraph_break();
     let Some(part) = package.part(name)? else { return Ok(()) };
-    match (Shapes { left, left_out: false, paragraph: None, cells: None, is_title: false }).walk(part, sink) {
+    match (Shapes { left, left_out: false, paragraph: None, cells: None, is_title: false, heading_due: false })
+        .walk(part, sink)
+    {
         Err(Failure::Malformed { .. }) => {
             let page = sink.page_number();
             sink.warn(WarningCode::PartUnreadable, Some(page), "a part of the slide could not be read");
@@ -93,6 +97,8 @@ struct Shapes {
     /// The row that is open: its cells so far.
     cells: Option<Vec<String>>,
     is_title: bool,
+    /// The title's first paragraph is still to come.
+    heading_due: bool,
 }
 
 impl Shapes {
@@ -126,6 +132,7 @@ impl Shapes {
                 let kind = attribute(tag, b"type").unwrap_or_default();
                 self.left_out = self.left.leaves_out(&kind);
                 self.is_title = matches!(kind.as_str(), "title" | "ctrTitle");
+                self.heading_due = self.is_title;
             }
             b"p" => self.paragraph = Some(String::new()),
             b"br" => self.paragraph.iter_mut().for_each(|text| text.push('\n')),
@@ -154,6 +161,9 @@ impl Shapes {
                 if self.is_title {
                     sink.metadata.set_title(text);
                 }
+                if std::mem::take(&mut self.heading_due) {
+                    sink.begin_heading(1);
+                }
                 sink.text(text)?;
                 sink.line_break();
             }
@@ -165,7 +175,8 @@ impl Shapes {
                 }
             }
             b"sp" | b"graphicFrame" => {
-                (self.left_out, self.is_title) = (false, false);
+                (self.left_out, self.is_title, self.heading_due) = (false, false, false);
+                sink.end_heading();
                 sink.paragraph_break();
             }
             _ => {}

@@ -86,7 +86,9 @@ impl<'a> Rows<'a> {
             return Ok(());
         }
         if let Some(name) = self.name.take() {
+            self.sink.begin_heading(1);
             self.sink.text(name)?;
+            self.sink.end_heading();
             self.sink.paragraph_break();
         }
         if self.row != Some(row) {

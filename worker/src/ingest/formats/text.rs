@@ -51,7 +51,7 @@ pub(super) fn read(
     Ok(text.into_owned())
 }
 
-fn guess(bytes: &[u8], declared: Option<&'static Encoding>, sink: &mut TextSink) -> &'static Encoding {
+pub(super) fn guess(bytes: &[u8], declared: Option<&'static Encoding>, sink: &mut TextSink) -> &'static Encoding {
     if let Some(encoding) = declared {
         return encoding;
     }

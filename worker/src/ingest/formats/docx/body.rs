@@ -35,7 +35,7 @@ pub(super) fn read_aside(part: XmlPart<'_>) -> Result<Vec<String>, Failure> {
     Ok(walker.flows.into_lines())
 }
 
-/// Reads foot- or endnotes as lines by id, without the separators that stand among them.
+/// Reads foot- or endnotes as lines by id, without the separators that stand among them; or comments, by author.
 pub(super) fn read_notes(part: XmlPart<'_>) -> Result<Vec<(String, Vec<String>)>, Failure> {
     let mut walker = Walker::new(Target::Lines(Vec::new()), None);
     walker.walk(part)?;
@@ -84,7 +84,8 @@ impl<'a, 'n> Walker<'a, 'n> {
 
     fn start(&mut self, tag: &BytesStart<'_>) -> Result<(), Failure> {
         match tag.local_name().as_ref() {
-            b"del" | b"moveFrom" | b"Fallback" | b"rt" | b"delText" | b"delInstrText" => {
+            // `pPrChange` holds the properties of before a tracked change.
+            b"del" | b"moveFrom" | b"Fallback" | b"rt" | b"delText" | b"delInstrText" | b"pPrChange" => {
                 self.mark_deletion(tag);
                 self.skipped = 1;
             }
@@ -102,6 +103,8 @@ impl<'a, 'n> Walker<'a, 'n> {
             }
             b"txbxContent" => self.flows.push_flow(None),
             b"footnote" | b"endnote" => self.start_note(tag),
+            // Nothing refers to a comment by a number; who wrote it tells it apart.
+            b"comment" => self.flows.push_flow(Some(attribute(tag, b"author").unwrap_or_default())),
             _ => self.empty(tag)?,
         }
         Ok(())
@@ -133,6 +136,9 @@ impl<'a, 'n> Walker<'a, 'n> {
             b"ilvl" if self.in_paragraph_properties => {
                 self.flows.current().paragraph.place.level = level_of(tag, b"val");
             }
+            b"outlineLvl" if self.in_paragraph_properties => {
+                self.flows.current().paragraph.outline = level_of(tag, b"val");
+            }
             b"del" | b"moveFrom" => self.mark_deletion(tag),
             b"footnoteReference" | b"endnoteReference" => self.refer(tag),
             _ => {}
@@ -154,7 +160,7 @@ impl<'a, 'n> Walker<'a, 'n> {
                     self.flows.part_paragraphs();
                 }
             }
-            b"txbxContent" | b"footnote" | b"endnote" => self.flows.pop_flow()?,
+            b"txbxContent" | b"footnote" | b"endnote" | b"comment" => self.flows.pop_flow()?,
             _ => {}
         }
         Ok(())

@@ -34,6 +34,8 @@ pub(super) struct Paragraph {
     pub text: String,
     pub style: Option<String>,
     pub place: ListPlace,
+    /// Its level in the outline, from 0, where it does not leave that to its style; 9 is none (17.3.1.20).
+    pub outline: Option<usize>,
     /// Its mark is deleted by a tracked change: the next paragraph continues it.
     pub mark_deleted: bool,
 }
@@ -121,7 +123,13 @@ impl<'a, 'n> Flows<'a, 'n> {
         } else {
             None
         };
-        let is_item = mark.is_some() && paragraph.style.as_deref().is_none_or(|style| !style.starts_with("Heading"));
+        let level = self.numbering.as_ref().and_then(|numbering| {
+            let outline = paragraph.outline.or_else(|| numbering.outline_level(paragraph.style.as_deref()));
+            outline.filter(|level| *level < 9).map(|level| level as u8 + 1)
+        });
+        let is_item = mark.is_some()
+            && level.is_none()
+            && paragraph.style.as_deref().is_none_or(|style| !style.starts_with("Heading"));
         let mark = mark.unwrap_or_default();
         let line = format!("{}{}", if is_item { &mark } else { mark.trim_start() }, paragraph.text);
         if self.current().table_depth > 0 {
@@ -133,7 +141,9 @@ impl<'a, 'n> Flows<'a, 'n> {
             if !(is_item && follows_item) {
                 self.part_paragraphs();
             }
+            self.begin_heading(level);
             self.write_line(&line)?;
+            self.end_heading();
             if !is_item {
                 self.part_paragraphs();
             }
@@ -209,6 +219,18 @@ impl<'a, 'n> Flows<'a, 'n> {
         }
         self.part_paragraphs();
         Ok(())
+    }
+
+    fn begin_heading(&mut self, level: Option<u8>) {
+        if let (Target::Sink(sink), 1, Some(level)) = (&mut self.target, self.flows.len(), level) {
+            sink.begin_heading(level);
+        }
+    }
+
+    fn end_heading(&mut self) {
+        if let (Target::Sink(sink), 1) = (&mut self.target, self.flows.len()) {
+            sink.end_heading();
+        }
     }
 
     fn write_line(&mut self, line: &str) -> Result<(), Failure> {

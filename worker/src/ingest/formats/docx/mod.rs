@@ -1,16 +1,17 @@
 //! DOCX: a ZIP of XML parts (ECMA-376), read as streams.
 //!
 //! Order of the text: headers, body (with the pages that the producer rendered), notes with the numbers that stand in the
-//! body, footers. What changed and was deleted is left out, what was inserted stays: the text as if all changes were
+//! body, comments, footers. What changed and was deleted is left out, what was inserted stays: the text as if all changes were
 //! accepted. Memory does not grow with the document but for its text.
 
 mod body;
 mod flow;
 mod numbering;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::fmt::Display;
 
-use self::body::{Notes, read_aside, read_body, read_notes};
+use self::body::{read_aside, read_body, read_notes};
 use self::numbering::Numbering;
 use super::Input;
 use super::package::{Package, Relation};
@@ -29,7 +30,10 @@ pub(super) fn extract(input: &Input, limits: &IngestLimits, sink: &mut TextSink)
     let part = package.part(&main)?;
     let part = part.ok_or_else(|| Failure::malformed("its main part is missing"))?;
     let notes = read_body(part, &mut numbering, sink)?;
-    write_notes(&mut package, &relations, &notes, sink)?;
+    sink.end_sections();
+    write_notes(&mut package, &relations, "footnotes", &notes.footnotes, sink)?;
+    write_notes(&mut package, &relations, "endnotes", &notes.endnotes, sink)?;
+    write_comments(&mut package, &relations, sink)?;
     write_asides(&mut package, &relations, "footer", sink)
 }
 
@@ -83,41 +87,63 @@ fn write_asides(
     Ok(())
 }
 
+/// A part of notes or comments, if the document has it and it can be read.
+fn notes_of(
+    package: &mut Package<'_>,
+    relations: &[Relation],
+    kind: &str,
+    sink: &mut TextSink,
+) -> Result<Vec<(String, Vec<String>)>, Failure> {
+    let Some(relation) = relations.iter().find(|relation| relation.kind == kind) else {
+        return Ok(Vec::new());
+    };
+    let Some(part) = package.part(&relation.target)? else {
+        return Ok(Vec::new());
+    };
+    match read_notes(part) {
+        Err(Failure::Malformed { .. }) => {
+            sink.warn(WarningCode::PartUnreadable, None, format!("the {kind} could not be read"));
+            Ok(Vec::new())
+        }
+        notes => notes,
+    }
+}
+
 fn write_notes(
     package: &mut Package<'_>,
     relations: &[Relation],
-    referenced: &Notes,
+    kind: &str,
+    places: &HashMap<String, usize>,
     sink: &mut TextSink,
 ) -> Result<(), Failure> {
-    for (kind, places) in [("footnotes", &referenced.footnotes), ("endnotes", &referenced.endnotes)] {
-        let Some(relation) = relations.iter().find(|relation| relation.kind == kind) else {
-            continue;
-        };
-        let Some(part) = package.part(&relation.target)? else {
-            continue;
-        };
-        let mut notes = match read_notes(part) {
-            Ok(notes) => notes,
-            Err(Failure::Malformed { .. }) => {
-                sink.warn(WarningCode::PartUnreadable, None, format!("the {kind} could not be read"));
-                continue;
-            }
-            Err(failure) => return Err(failure),
-        };
-        // Notes that nothing refers to come last.
-        notes.sort_by_key(|(id, _)| places.get(id).copied().unwrap_or(usize::MAX));
-        for (id, lines) in notes {
-            sink.paragraph_break();
-            if let Some(number) = places.get(&id) {
-                sink.text(&format!("[{number}] "))?;
-            }
-            for line in lines {
-                // The mark is often parted from the note by a tab.
-                sink.text(line.trim())?;
-                sink.line_break();
-            }
-        }
-        sink.paragraph_break();
+    let mut notes = notes_of(package, relations, kind, sink)?;
+    // Notes that nothing refers to come last.
+    notes.sort_by_key(|(id, _)| places.get(id).copied().unwrap_or(usize::MAX));
+    for (id, lines) in notes {
+        write_note(places.get(&id), &lines, sink)?;
+    }
+    sink.paragraph_break();
+    Ok(())
+}
+
+/// Comments, each with who wrote it, in the order of their part, which is that of the text.
+fn write_comments(package: &mut Package<'_>, relations: &[Relation], sink: &mut TextSink) -> Result<(), Failure> {
+    for (author, lines) in notes_of(package, relations, "comments", sink)? {
+        write_note(Some(author.trim()).filter(|author| !author.is_empty()), &lines, sink)?;
+    }
+    sink.paragraph_break();
+    Ok(())
+}
+
+fn write_note(mark: Option<impl Display>, lines: &[String], sink: &mut TextSink) -> Result<(), Failure> {
+    sink.paragraph_break();
+    if let Some(mark) = mark {
+        sink.text(&format!("[{mark}] "))?;
+    }
+    for line in lines {
+        // The mark is often parted from the note by a tab.
+        sink.text(line.trim())?;
+        sink.line_break();
     }
     Ok(())
 }

@@ -31,6 +31,10 @@ pub(super) struct ListPlace {
 struct Style {
     based_on: Option<String>,
     place: ListPlace,
+    /// Level in the outline, from 0.
+    outline: Option<usize>,
+    /// The level that its name tells, where nothing else does: the names of built-in styles are the same in every language.
+    named: Option<usize>,
 }
 
 /// The lists of a document and where each stands.
@@ -100,6 +104,8 @@ impl Numbering {
             let style = self.styles.entry(current.clone()).or_default();
             match tag.local_name().as_ref() {
                 b"basedOn" => style.based_on = Some(value(&tag)),
+                b"name" => style.named = heading_number(&value(&tag)),
+                b"outlineLvl" => style.outline = level_of(&tag, b"val"),
                 b"numId" => style.place.list = Some(value(&tag)),
                 b"ilvl" => style.place.level = level_of(&tag, b"val"),
                 _ => {}
@@ -135,16 +141,29 @@ impl Numbering {
 
     fn inherited(&self, style: Option<&str>) -> ListPlace {
         let mut place = ListPlace::default();
-        let mut next = style.and_then(|name| self.styles.get(name));
-        // A chain of styles may be a circle in a broken file.
-        for _ in 0..10 {
-            let Some(style) = next else { break };
+        for style in self.chain(style) {
             place.list = place.list.or_else(|| style.place.list.clone());
             place.level = place.level.or(style.place.level);
-            next = style.based_on.as_ref().and_then(|name| self.styles.get(name));
         }
         place
     }
+
+    /// The level in the outline, from 0, that a style gives its paragraphs, itself or through what it is based on.
+    pub fn outline_level(&self, style: Option<&str>) -> Option<usize> {
+        self.chain(style).find_map(|style| style.outline.or(style.named))
+    }
+
+    /// A style and those it is based on. In a broken file they may be a circle.
+    fn chain<'s>(&'s self, style: Option<&str>) -> impl Iterator<Item = &'s Style> {
+        let next = |style: &&'s Style| style.based_on.as_ref().and_then(|name| self.styles.get(name));
+        std::iter::successors(style.and_then(|name| self.styles.get(name)), next).take(10)
+    }
+}
+
+/// The level, from 0, of a style called `heading 1` to `heading 9`.
+fn heading_number(name: &str) -> Option<usize> {
+    let number: usize = name.to_ascii_lowercase().strip_prefix("heading ")?.parse().ok()?;
+    number.checked_sub(1).filter(|level| *level < LEVELS)
 }
 
 fn value(tag: &BytesStart<'_>) -> String {
@@ -213,6 +232,29 @@ mod tests {
         assert_eq!(format_number(28, "upperLetter"), "BB");
         assert_eq!(format_number(7, "decimalZero"), "07");
         assert_eq!(format_number(9, "unheardOf"), "9");
+    }
+
+    #[test]
+    fn a_style_has_the_level_of_what_it_is_based_on() {
+        let style = |based_on: &str, outline, name: &str| Style {
+            based_on: Some(based_on.to_owned()),
+            outline,
+            named: heading_number(name),
+            ..Style::default()
+        };
+        let mut numbering = Numbering::default();
+        for (id, style) in [
+            ("berschrift2", style("Normal", None, "heading 2")),
+            ("Own", style("berschrift2", None, "Kapitel")),
+            ("Caption", style("berschrift2", Some(9), "Caption")),
+            ("a", style("b", None, "heading 10")),
+            ("b", style("a", None, "Heading 0")),
+        ] {
+            numbering.styles.insert(id.to_owned(), style);
+        }
+        let levels = ["berschrift2", "Own", "Caption", "a", "gone"].map(|id| numbering.outline_level(Some(id)));
+        assert_eq!(levels, [Some(1), Some(1), Some(9), None, None]);
+        assert_eq!(numbering.outline_level(None), None);
     }
 
     #[test]

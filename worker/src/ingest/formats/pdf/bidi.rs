@@ -7,40 +7,32 @@
 
 use std::cmp::Ordering;
 
-use otf_pdf_text::{TextChar, TextLine};
-
+use super::glyphs::{Glyph, PageText};
 use super::lines::Line;
+use super::runs::{BLANK, Run};
 
 /// Pieces on one baseline belong together if they are no further apart than this many times the font size.
 const NEIGHBOUR: f64 = 2.0;
-/// A gap of more than so many times the font size is a blank, as the parser has it for other lines.
-const BLANK: f64 = 0.2;
 
-pub(super) fn in_reading_order(lines: &[TextLine]) -> Vec<Line> {
-    let mut ordered = Vec::with_capacity(lines.len());
-    let mut rest = lines;
-    while let Some((first, mut following)) = rest.split_first() {
-        if !first.chars.iter().any(|c| class(&c.text) == Class::Right) {
-            ordered.push(Line::new(first.text.clone(), &first.chars));
-            rest = following;
+pub(super) fn in_reading_order(page: &PageText, runs: Vec<Run>) -> Vec<Line> {
+    let mut ordered = Vec::with_capacity(runs.len());
+    let mut runs = runs.into_iter().peekable();
+    while let Some(run) = runs.next() {
+        let mut glyphs = run.glyphs(page);
+        if !glyphs.iter().any(|glyph| class(glyph.text(&page.text)) == Class::Right) {
+            ordered.push(Line::new(run.text, &glyphs));
             continue;
         }
-        let mut chars = first.chars.clone();
-        while let Some((next, after)) = following.split_first() {
-            if !is_neighbour(&chars, &next.chars) {
-                break;
-            }
-            chars.extend(next.chars.iter().cloned());
-            following = after;
+        while let Some(next) = runs.next_if(|next| is_neighbour(&glyphs, &next.glyphs(page))) {
+            glyphs.extend(next.glyphs(page));
         }
-        rest = following;
-        let visual = in_visual_order(chars);
-        ordered.push(Line::new(logical(&visual), &visual));
+        let pieces = in_visual_order(&page.text, &mut glyphs);
+        ordered.push(Line::new(logical(&pieces), &glyphs));
     }
     ordered
 }
 
-fn is_neighbour(line: &[TextChar], next: &[TextChar]) -> bool {
+fn is_neighbour(line: &[Glyph], next: &[Glyph]) -> bool {
     let (Some(this), Some(other)) = (Extent::of(line), Extent::of(next)) else {
         return false;
     };
@@ -57,31 +49,32 @@ struct Extent {
 }
 
 impl Extent {
-    fn of(chars: &[TextChar]) -> Option<Self> {
-        let first = chars.first()?;
-        let edges = || chars.iter().flat_map(|c| [c.origin.0, c.end.0]);
+    fn of(glyphs: &[Glyph]) -> Option<Self> {
+        let first = glyphs.first()?;
+        let edges = || glyphs.iter().flat_map(|glyph| [glyph.origin.0, glyph.next.0]);
         Some(Self {
             left: edges().fold(f64::INFINITY, f64::min),
             right: edges().fold(f64::NEG_INFINITY, f64::max),
             baseline: first.origin.1,
-            size: chars.iter().map(|c| c.size).fold(0.0, f64::max),
+            size: glyphs.iter().map(|glyph| glyph.size).fold(0.0, f64::max),
         })
     }
 }
 
 /// From left to right, with a blank in every gap that is wide enough and has none.
-fn in_visual_order(mut chars: Vec<TextChar>) -> Vec<TextChar> {
-    let left = |c: &TextChar| c.origin.0.min(c.end.0);
-    chars.retain(|c| !c.text.trim().is_empty());
-    chars.sort_by(|a, b| left(a).partial_cmp(&left(b)).unwrap_or(Ordering::Equal));
-    let mut visual: Vec<TextChar> = Vec::with_capacity(chars.len());
+fn in_visual_order<'t>(text: &'t str, glyphs: &mut Vec<Glyph>) -> Vec<&'t str> {
+    let left = |glyph: &Glyph| glyph.origin.0.min(glyph.next.0);
+    glyphs.retain(|glyph| !glyph.text(text).trim().is_empty());
+    glyphs.sort_by(|a, b| left(a).partial_cmp(&left(b)).unwrap_or(Ordering::Equal));
+    let mut visual = Vec::with_capacity(glyphs.len());
     let mut right = f64::INFINITY;
-    for c in chars {
-        if left(&c) - right > BLANK * c.size {
-            visual.push(TextChar { text: " ".to_owned(), ..c.clone() });
+    for glyph in glyphs.iter() {
+        if left(glyph) - right > BLANK * glyph.size {
+            visual.push(" ");
         }
-        right = if right.is_finite() { right.max(c.origin.0.max(c.end.0)) } else { c.origin.0.max(c.end.0) };
-        visual.push(c);
+        let end = glyph.origin.0.max(glyph.next.0);
+        right = if right.is_finite() { right.max(end) } else { end };
+        visual.push(glyph.text(text));
     }
     visual
 }
@@ -115,8 +108,8 @@ fn class(text: &str) -> Class {
 }
 
 /// Turns a visual line into reading order. The line's own direction is that of most of its letters.
-fn logical(visual: &[TextChar]) -> String {
-    let classes: Vec<Class> = visual.iter().map(|c| class(&c.text)).collect();
+fn logical(visual: &[&str]) -> String {
+    let classes: Vec<Class> = visual.iter().map(|text| class(text)).collect();
     let count = |wanted: Class| classes.iter().filter(|class| **class == wanted).count();
     let mut order: Vec<usize> = (0..visual.len()).collect();
     if count(Class::Right) >= count(Class::Left) {
@@ -127,7 +120,7 @@ fn logical(visual: &[TextChar]) -> String {
         turn_runs(&mut order, &classes, |class| matches!(class, Class::Right | Class::Number));
         turn_runs(&mut order, &classes, |class| class == Class::Number);
     }
-    order.into_iter().map(|index| visual[index].text.as_str()).collect()
+    order.into_iter().map(|index| visual[index]).collect()
 }
 
 /// Reverses every maximal run of the given classes, with the neutrals between two of them. A run of numbers alone in a
@@ -158,29 +151,23 @@ fn turn_runs(order: &mut [usize], classes: &[Class], belongs: fn(Class) -> bool)
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ingest::formats::pdf::font::Letters;
+    use crate::ingest::formats::pdf::runs::runs;
 
-    /// A line of characters, each five wide, drawn from the left.
-    fn drawn(text: &str) -> Vec<TextChar> {
-        let place = |index: usize| index as f64 * 5.0;
-        text.chars()
-            .enumerate()
-            .map(|(index, c)| TextChar {
-                text: c.to_string(),
-                origin: (place(index), 100.0),
-                end: (place(index + 1), 100.0),
-                size: 10.0,
-                font: String::new(),
-                invisible: false,
-            })
-            .collect()
+    /// Draws letters, each five wide, from the left; or from the right, one after the other.
+    fn drawn(paper: &str, backwards: bool) -> PageText {
+        let mut page = PageText::default();
+        let places: Vec<(usize, char)> = paper.chars().enumerate().collect();
+        let turned: Vec<(usize, char)> = places.iter().rev().copied().collect();
+        for (index, letter) in if backwards { turned } else { places } {
+            let place = |index: usize| (index as f64 * 5.0, 100.0);
+            page.push(&Letters::One(letter), place(index), place(index + 1), 10.0);
+        }
+        page
     }
 
-    fn line(chars: Vec<TextChar>) -> TextLine {
-        TextLine {
-            text: chars.iter().map(|c| c.text.as_str()).collect(),
-            bbox: otf_pdf_doc::Rect { llx: 0.0, lly: 0.0, urx: 0.0, ury: 0.0 },
-            chars,
-        }
+    fn read(page: &PageText) -> Vec<String> {
+        in_reading_order(page, runs(page)).into_iter().map(|line| line.text).collect()
     }
 
     fn reversed(text: &str) -> String {
@@ -189,41 +176,30 @@ mod tests {
 
     #[test]
     fn hebrew_drawn_from_the_left_is_turned_round() {
-        let ordered = in_reading_order(&[line(drawn(&reversed("גלגל המים")))]);
-        assert_eq!(ordered[0].text, "גלגל המים");
+        assert_eq!(read(&drawn(&reversed("גלגל המים"), false)), ["גלגל המים"]);
     }
 
     #[test]
     fn hebrew_drawn_glyph_by_glyph_from_the_right_is_one_line() {
-        let mut glyphs = drawn(&reversed("שלום"));
-        glyphs.reverse();
-        let lines: Vec<TextLine> = glyphs.into_iter().map(|glyph| line(vec![glyph])).collect();
-        let ordered = in_reading_order(&lines);
-        assert_eq!(ordered.len(), 1);
-        assert_eq!(ordered[0].text, "שלום");
+        assert_eq!(read(&drawn(&reversed("שלום"), true)), ["שלום"]);
     }
 
     #[test]
     fn numbers_and_latin_words_keep_their_order_within_hebrew() {
         // On paper, from the left: "Millrace 42" stands left of the Hebrew words.
         let paper = format!("Millrace 42 {}", reversed("התקינו היום את"));
-        let ordered = in_reading_order(&[line(drawn(&paper))]);
-        assert_eq!(ordered[0].text, "התקינו היום את Millrace 42");
+        assert_eq!(read(&drawn(&paper, false)), ["התקינו היום את Millrace 42"]);
     }
 
     #[test]
     fn a_hebrew_word_within_english_is_turned_alone() {
         let paper = format!("the word {} means wheel", reversed("גלגל"));
-        let ordered = in_reading_order(&[line(drawn(&paper))]);
-        assert_eq!(ordered[0].text, "the word גלגל means wheel");
+        assert_eq!(read(&drawn(&paper, false)), ["the word גלגל means wheel"]);
     }
 
     #[test]
-    fn lines_without_right_to_left_letters_are_left_alone() {
-        let mut backwards = drawn("abc");
-        backwards.reverse();
-        let lines = [line(backwards), line(drawn("12"))];
-        let texts: Vec<String> = in_reading_order(&lines).into_iter().map(|line| line.text).collect();
-        assert_eq!(texts, ["cba", "12"]);
+    fn lines_without_right_to_left_letters_read_from_the_left() {
+        assert_eq!(read(&drawn("abc", true)), ["abc"]);
+        assert_eq!(read(&drawn("12", false)), ["12"]);
     }
 }

@@ -4,10 +4,11 @@
 //! starts a paragraph. A word parted by a hyphen at a line's end is joined again. Ligatures and the contextual letter
 //! forms of Arabic and Hebrew, which are pictures of letters, become the letters.
 
-use otf_pdf_text::{TextChar, TextLine};
 use unicode_normalization::UnicodeNormalization;
 
-use super::bidi;
+use super::glyphs::{Glyph, PageText};
+use super::outline::Bookmark;
+use super::{bidi, runs};
 use crate::ingest::sink::TextSink;
 use crate::ingest::wire::Failure;
 
@@ -16,8 +17,10 @@ const PARAGRAPH_DISTANCE: f64 = 1.4;
 /// A change of the font size by so much starts a paragraph: a heading, a caption.
 const PARAGRAPH_SIZE: f64 = 1.2;
 
-pub(super) fn write(lines: &[TextLine], sink: &mut TextSink) -> Result<(), Failure> {
-    let lines = bidi::in_reading_order(lines);
+/// Writes a page's text; each bookmark before the first line that does not stand above its place.
+pub(super) fn write(page: &PageText, bookmarks: &[Bookmark], sink: &mut TextSink) -> Result<(), Failure> {
+    let mut bookmarks = bookmarks.iter().peekable();
+    let lines = bidi::in_reading_order(page, runs::runs(page));
     let usual = usual_distance(&lines);
     let mut previous: Option<&Line> = None;
     for (index, line) in lines.iter().enumerate() {
@@ -31,9 +34,16 @@ pub(super) fn write(lines: &[TextLine], sink: &mut TextSink) -> Result<(), Failu
         let continued = lines
             .get(index + 1)
             .is_some_and(|next| joins(&line.text, &next.text) && !starts_paragraph(line, next, usual));
+        let is_reached = |bookmark: &&Bookmark| bookmark.top.is_none_or(|top| line.baseline <= top);
+        while let Some(bookmark) = bookmarks.next_if(is_reached) {
+            sink.bookmark(bookmark.level, &bookmark.title);
+        }
         let text = if continued { without_hyphen(&line.text) } else { &line.text };
         sink.text(&as_letters(text))?;
         previous = Some(line);
+    }
+    for bookmark in bookmarks {
+        sink.bookmark(bookmark.level, &bookmark.title);
     }
     Ok(())
 }
@@ -49,14 +59,14 @@ pub(super) struct Line {
 }
 
 impl Line {
-    pub fn new(text: String, chars: &[TextChar]) -> Self {
-        let first = chars.first();
+    pub fn new(text: String, glyphs: &[Glyph]) -> Self {
+        let first = glyphs.first();
         Self {
             text,
-            left: first.map_or(0.0, |c| c.origin.0),
-            baseline: first.map_or(0.0, |c| c.origin.1),
-            size: chars.iter().map(|c| c.size).fold(0.0, f64::max),
-            horizontal: chars.iter().all(|c| (c.end.1 - c.origin.1).abs() < 0.1 * c.size.max(0.1)),
+            left: first.map_or(0.0, |glyph| glyph.origin.0),
+            baseline: first.map_or(0.0, |glyph| glyph.origin.1),
+            size: glyphs.iter().map(|glyph| glyph.size).fold(0.0, f64::max),
+            horizontal: glyphs.iter().all(|glyph| (glyph.next.1 - glyph.origin.1).abs() < 0.1 * glyph.size.max(0.1)),
         }
     }
 

@@ -1,17 +1,35 @@
 //! PDF: the text of each page, in the order it was drawn.
 //!
-//! The parser is otf-pdf (chosen by measurement, see `docs/adr/0003-sandboxed-parsing.md`): it gives lines of positioned
-//! characters. What turns those into readable text is in [`lines`]: right-to-left lines into reading order, words that
-//! were parted at line ends joined, paragraphs told by their distance.
+//! Files, objects, encryption and fonts are read by otf-pdf (chosen by measurement, see `docs/adr/0003-sandboxed-parsing.md`).
+//! What a page shows is found out here, because speed and quality are decided there:
+//!
+//! ```text
+//!  content ─tokens▶ operators ─interpreter▶ glyphs with places ─runs▶ baselines ─bidi▶ reading order ─lines▶ paragraphs
+//! ```
 
+mod annotations;
 mod bidi;
+mod font;
+mod glyphs;
+mod interpreter;
+mod layers;
 mod lines;
+mod outline;
+mod runs;
+#[cfg(test)]
+mod soup;
+mod state;
+mod stitch;
+mod tokens;
 
 use millrace_shared::media::MediaType;
-use otf_pdf_doc::{Document, Page};
+use otf_pdf_doc::{Document, Page, Store};
 use otf_pdf_syntax::{Error, Limits, Object, OpenOptions, Source, SourceError};
-use otf_pdf_text::TextExtractor;
 
+use self::font::Fonts;
+use self::glyphs::{PageText, Seen};
+use self::interpreter::{Interpreter, Surroundings};
+use self::layers::Layers;
 use super::Input;
 use crate::ingest::document::WarningCode;
 use crate::ingest::limits::IngestLimits;
@@ -38,27 +56,30 @@ pub(super) fn extract(input: &Input, limits: &IngestLimits, sink: &mut TextSink)
         return Err(Failure::malformed("it has no pages"));
     }
     read_metadata(&document, &mut sink.metadata);
-    let extractor = TextExtractor::new(&document);
+    let layers = Layers::of(&document);
+    let mut bookmarks = outline::by_page(&document, &pages);
+    let mut fonts = Fonts::new(document.store());
+    let surroundings = Surroundings { store: document.store(), layers: &layers, max_glyphs: limits.max_text_chars };
+    let mut text = PageText::default();
     let mut silent = Vec::new();
     for (index, page) in pages.iter().enumerate() {
-        match extractor.page(index) {
-            Ok(text) => lines::write(&text.lines, sink)?,
-            Err(error @ (Error::Limit(_) | Error::Source(_))) => return Err(failure(error)),
-            Err(error) => {
-                let number = sink.page_number();
-                sink.warn(WarningCode::PartUnreadable, Some(number), format!("the page could not be read: {error}"));
-            }
+        text.clear();
+        let content = content(document.store(), page).map_err(failure)?;
+        let mut interpreter = Interpreter::new(surroundings, &mut fonts, page, &mut text);
+        let fields = interpreter.run_page(page, &content.data).map_err(failure)?;
+        lines::write(&text, &bookmarks.remove(&index).unwrap_or_default(), sink)?;
+        for field in fields {
+            sink.line_break();
+            sink.text(&field)?;
         }
-        if sink.page_is_empty() {
-            match draws(&document, page) {
-                Ok(true) => silent.push(sink.page_number()),
-                Ok(false) => {}
-                Err(error @ Error::Limit(_)) => return Err(failure(error)),
-                Err(_) => {
-                    let number = sink.page_number();
-                    sink.warn(WarningCode::PartUnreadable, Some(number), "the page's content is damaged");
-                }
-            }
+        let number = sink.page_number();
+        if content.is_damaged {
+            sink.warn(WarningCode::PartUnreadable, Some(number), "a part of the page's content is damaged");
+        }
+        if sink.page_is_empty()
+            && let Some(seen) = text.seen()
+        {
+            silent.push((number, seen));
         }
         sink.page_break()?;
     }
@@ -78,36 +99,48 @@ fn read_metadata(document: &Document, metadata: &mut Metadata) {
     }
 }
 
-/// Whether a page without text draws pictures or forms, which may show text that is not text.
-///
-/// The parser leaves out content that it cannot decode; here it is decoded once more, so that a page which is empty for
-/// that reason does not pass as a blank one.
-fn draws(document: &Document, page: &Page) -> Result<bool, Error> {
-    let store = document.store();
+/// A page's content streams, decoded and joined.
+#[derive(Default)]
+struct Content {
+    data: Vec<u8>,
+    /// Whether one of the streams could not be decoded; it is left out, and the others are read.
+    is_damaged: bool,
+}
+
+fn content(store: &Store, page: &Page) -> Result<Content, Error> {
     let parts = match page.dict.get(b"Contents").map(|contents| store.resolve(contents)) {
         Some(Object::Array(items)) => items.iter().map(|item| store.resolve(item)).collect(),
         Some(single) => vec![single],
         None => Vec::new(),
     };
-    let mut has_content = false;
+    let mut content = Content::default();
     for part in parts {
-        if let Object::Stream(stream) = part {
-            let content = store.decode_stream(&stream)?;
-            has_content |= content.data.iter().any(|byte| !byte.is_ascii_whitespace());
+        let Object::Stream(stream) = part else { continue };
+        match store.decode_stream(&stream) {
+            Ok(decoded) => content.data.extend_from_slice(&decoded.data),
+            Err(error @ (Error::Limit(_) | Error::Source(_))) => return Err(error),
+            Err(_) => content.is_damaged = true,
         }
+        // A stream may end within a token only by mistake.
+        content.data.push(b'\n');
     }
-    let has_objects = page.resources.as_ref().is_some_and(|resources| resources.contains_key(b"XObject"));
-    Ok(has_content && has_objects)
+    Ok(content)
 }
 
-fn warn_of_silence(silent: &[u32], sink: &mut TextSink) {
-    if !sink.has_text() {
+/// Tells of pages that show something and gave no text.
+fn warn_of_silence(silent: &[(u32, Seen)], sink: &mut TextSink) {
+    if !sink.has_text() && silent.iter().any(|(_, seen)| *seen != Seen::Shapes) {
         let message = "the pages have no text, only pictures of it: it takes character recognition to read them";
         sink.warn(WarningCode::NeedsOcr, None, message);
         return;
     }
-    for &page in silent {
-        sink.warn(WarningCode::PageWithoutText, Some(page), "the page has pictures, but no text");
+    for &(page, seen) in silent {
+        let message = match seen {
+            Seen::Letters => "the page has letters, but its fonts do not tell which",
+            Seen::Pictures => "the page has pictures, but no text",
+            Seen::Shapes => "the page has drawings, but no text",
+        };
+        sink.warn(WarningCode::PageWithoutText, Some(page), message);
     }
 }
 

@@ -20,11 +20,17 @@ const MAX_DEPTH: usize = 10_000;
 pub(super) fn extract(input: &Input, limits: &IngestLimits, sink: &mut TextSink) -> Result<(), Failure> {
     // Pictures are written as digits, so a file may be many times its text.
     let bytes = input.read_text_bytes(limits.max_expanded_bytes / 2)?;
+    write(&bytes, sink)
+}
+
+/// Writes the text of rich text that is at hand.
+pub(super) fn write(bytes: &[u8], sink: &mut TextSink) -> Result<(), Failure> {
     let mut reader = Reader::default();
-    for token in Tokens::new(&bytes) {
+    for token in Tokens::new(bytes) {
         reader.take(token, sink)?;
     }
     reader.flush(sink)?;
+    sink.end_sections();
     if !reader.outer.is_empty() {
         return Err(Failure::malformed("it ends within a group"));
     }
@@ -59,6 +65,8 @@ struct State {
     stand_ins: usize,
     is_hidden: bool,
     is_deleted: bool,
+    /// The level of the heading that the paragraph is.
+    heading: Option<u8>,
 }
 
 impl Default for State {
@@ -69,6 +77,7 @@ impl Default for State {
             stand_ins: 1,
             is_hidden: false,
             is_deleted: false,
+            heading: None,
         }
     }
 }
@@ -108,9 +117,12 @@ impl Reader {
             }
             Token::Close => {
                 self.flush(sink)?;
-                let closed = self.state.destination;
+                let (closed, heading) = (self.state.destination, self.state.heading);
                 // One that closes nothing is what some producers end with.
                 self.state = self.outer.pop().unwrap_or_default();
+                if closed == Destination::Text && heading != self.state.heading {
+                    self.begin_paragraph(sink);
+                }
                 if closed != self.state.destination {
                     self.leave(closed, sink)?;
                 }
@@ -141,9 +153,20 @@ impl Reader {
         let optional = std::mem::take(&mut self.is_optional);
         let on = number != Some(0);
         if let Some(text) = character(word) {
-            return self.write(text, sink);
+            self.write(text, sink)?;
+            if matches!(word, b"par" | b"cell" | b"row") && self.state.destination == Destination::Text {
+                self.begin_paragraph(sink);
+            }
+            return Ok(());
         }
         match word {
+            b"pard" | b"outlinelevel" => {
+                self.state.heading = number.and_then(|level| u8::try_from(level).ok()).filter(|level| *level < 9);
+                self.state.heading = self.state.heading.filter(|_| word == b"outlinelevel").map(|level| level + 1);
+                if self.state.destination == Destination::Text {
+                    self.begin_paragraph(sink);
+                }
+            }
             b"u" => return self.numbered(number.unwrap_or(0), sink),
             b"uc" => self.state.stand_ins = usize::try_from(number.unwrap_or(1)).unwrap_or(1).min(16),
             b"ansicpg" => {
@@ -172,6 +195,14 @@ impl Reader {
             _ => self.enter(word, optional, sink)?,
         }
         Ok(())
+    }
+
+    /// Ends the heading that was open; the paragraph that begins may be another one.
+    fn begin_paragraph(&self, sink: &mut TextSink) {
+        sink.end_heading();
+        if let Some(level) = self.state.heading.filter(|_| self.is_read()) {
+            sink.begin_heading(level);
+        }
     }
 
     /// A word that says what its group is for.
