@@ -96,10 +96,18 @@ async fn a_change_that_cannot_be_read_leaves_the_bytes_of_before() -> Result<()>
     let objects = stored(&stack);
     let (job, failed) = fetch(client, &url).await?;
     assert_eq!((&job["state"], &job["error"]["class"]), (&json!("dead"), &json!("malformed")));
+    assert_eq!(
+        (&failed["state"], &failed["reprocess_error"]["code"]),
+        (&json!("ready"), &json!("malformed")),
+        "{failed}"
+    );
     assert_eq!(failed["sha256"], first["sha256"], "the record names what its text is of");
+    let text = client.get(&format!("/v1/assets/{}/text", first["id"].as_str().unwrap_or_default())).await?;
+    assert_eq!(text.text().trim(), "Good words.");
     assert_eq!(stored(&stack), objects);
     let (job, third) = fetch(client, &url).await?;
     assert_eq!((&job["result"]["not_modified"], &third["state"]), (&json!(true), &json!("ready")), "{job}");
+    assert_eq!(third["reprocess_error"], json!(null), "what failed is over");
     assert_eq!(web.asked()[2].header("if-none-match"), Some("\"good\""));
     stack.drain().await
 }
