@@ -12,6 +12,7 @@ use millrace_shared::queue::Queues;
 use millrace_shared::storage::Storage;
 use millrace_shared::telemetry::MetricsHandle;
 use sqlx::PgPool;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -48,6 +49,7 @@ struct Inner {
     tokens: Option<JwtVerifier>,
     metrics: MetricsHandle,
     limits: Limits,
+    searches: Semaphore,
     fetch_rules: FetchRules,
     draining: CancellationToken,
     waiter: Waiter,
@@ -83,6 +85,7 @@ impl AppState {
                 request_timeout: config.request_timeout,
                 search: config.search,
             },
+            searches: Semaphore::new(config.search.concurrency as usize),
             fetch_rules: config.fetch.clone(),
             draining,
             waiter: Waiter::default(),
@@ -130,6 +133,12 @@ impl AppState {
     #[must_use]
     pub fn limits(&self) -> Limits {
         self.0.limits
+    }
+
+    /// Turns at searching.
+    #[must_use]
+    pub(crate) fn searches(&self) -> &Semaphore {
+        &self.0.searches
     }
 
     /// What may be fetched by its URL.

@@ -51,7 +51,7 @@ fn wanted<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SearchText, D::E
     responses(
         (status = 200, description = "A page of hits", body = SearchPage),
         (status = 404, description = "No such asset"),
-        (status = 503, description = "It took longer than `MILLRACE_SEARCH_TIMEOUT`; a rarer word may help"),
+        (status = 503, description = "It took or waited longer than `MILLRACE_SEARCH_TIMEOUT`; a rarer word may help"),
     ),
 )]
 pub(super) async fn search(
@@ -59,6 +59,9 @@ pub(super) async fn search(
     Submitter(caller): Submitter,
     Query(params): Query<Params>,
 ) -> Result<Json<SearchPage>, ApiError> {
+    // Before a connection is taken: those who wait must not keep others from submitting.
+    let turn = tokio::time::timeout(state.limits().search.timeout, state.searches().acquire()).await;
+    let _turn = turn.map_err(|_| ApiError::Unavailable("a turn at searching", None))?.map_err(ApiError::internal)?;
     let mut connection = state.database().acquire().await?;
     if let Some(asset) = params.asset {
         assets::get(&mut connection, caller.org, asset).await?.ok_or(ApiError::NotFound("asset"))?;

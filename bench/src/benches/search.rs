@@ -267,6 +267,8 @@ async fn insert_all(pool: &PgPool, orgs: &[OrgId], documents: usize) -> Result<V
             let numbers: Vec<usize> = (0..documents).filter(|number| number % FILLERS == filler).collect();
             for numbers in numbers.chunks(DOCUMENTS_AT_ONCE) {
                 let mut transaction = pool.begin().await?;
+                // Two thousand chunks in one statement take longer than anybody's statement should.
+                sqlx::query("SET LOCAL statement_timeout = 0").execute(&mut *transaction).await?;
                 own.extend(insert_some(&mut transaction, &prose, (&orgs, numbers), &mut dice).await?);
                 transaction.commit().await?;
             }

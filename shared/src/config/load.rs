@@ -36,6 +36,7 @@ impl ApiConfig {
         let fetch = reader.fetch_rules();
         let request_timeout = reader.value(&table::REQUEST_TIMEOUT, parse::duration);
         let search_timeout = reader.value(&table::SEARCH_TIMEOUT, parse::duration);
+        let search_concurrency = reader.value(&table::SEARCH_CONCURRENCY, parse::whole(1, 1_000));
         let search_candidates = reader.value(&table::SEARCH_CANDIDATES, parse::whole(10, 100_000));
         let drain_timeout = reader.value(&table::DRAIN_TIMEOUT, parse::duration);
         let address_file = reader.path(&table::ADDRESS_FILE);
@@ -48,7 +49,11 @@ impl ApiConfig {
                 max_upload_bytes: max_upload_bytes?,
                 fetch: fetch?,
                 request_timeout: request_timeout?,
-                search: SearchLimits { candidates: search_candidates?, timeout: search_timeout? },
+                search: SearchLimits {
+                    candidates: search_candidates?,
+                    concurrency: search_concurrency?,
+                    timeout: search_timeout?,
+                },
                 drain_timeout: drain_timeout?,
                 address_file,
             })

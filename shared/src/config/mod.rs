@@ -133,7 +133,9 @@ pub struct ApiConfig {
 pub struct SearchLimits {
     /// Most chunks that are ranked.
     pub candidates: u32,
-    /// Longest that any of its statements may take.
+    /// Most that one process runs at once.
+    pub concurrency: u32,
+    /// Longest that one may take, and longest that it may wait for its turn.
     pub timeout: Duration,
 }
 

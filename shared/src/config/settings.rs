@@ -100,8 +100,10 @@ settings! {
     MAX_UPLOAD_BYTES: "MILLRACE_MAX_UPLOAD_BYTES", &[Api, Worker], Default("256MiB"), "1GiB",
         "Largest uploaded file, and largest one that is fetched by its URL.";
     SEARCH_TIMEOUT: "MILLRACE_SEARCH_TIMEOUT", &[Api], Default("5s"), "2s",
-        "Longest that Postgres may work on one statement of a search; then the answer is 503.";
-    SEARCH_CANDIDATES: "MILLRACE_SEARCH_CANDIDATES", &[Api], Default("1000"), "500",
+        "Longest that a search may wait for its turn, and longest that it may then take; then the answer is 503.";
+    SEARCH_CONCURRENCY: "MILLRACE_SEARCH_CONCURRENCY", &[Api], Default("4"), "8",
+        "Searches that one API process runs at once; others wait. Keep it well below `MILLRACE_DATABASE_CONNECTIONS`, so that searches leave connections for everything else.";
+    SEARCH_CANDIDATES: "MILLRACE_SEARCH_CANDIDATES", &[Api], Default("500"), "1000",
         "Most chunks that a search ranks, and so the most hits that it gives over all pages. A search that has more is slower, and sees more of what frequent words find.";
     DRAIN_TIMEOUT: "MILLRACE_DRAIN_TIMEOUT", &[Api, Worker], Default("25s"), "25s",
         "How long requests and running jobs may still take after SIGTERM. Keep the orchestrator's grace period above it.";

@@ -6,6 +6,8 @@
 //! ranked, and only what is shown is highlighted. Ranks are computed anew for each page and depend on the chunk and the query alone, so that a page continues after
 //! a rank and a place, and neither skips nor repeats while the data stays.
 
+use std::time::{Duration, Instant};
+
 use sqlx::{Acquire as _, PgConnection};
 
 use crate::config::SearchLimits;
@@ -95,12 +97,12 @@ pub async fn search(
     limits: SearchLimits,
 ) -> Result<Hits, sqlx::Error> {
     let mut transaction = connection.begin().await?;
-    // A plan that reads a table whole would be right for small ones only. A query of words that do not count is nothing to tell the log.
+    // A plan that reads a table whole would be right for small ones only. Of processes in parallel chance would tell whose chunks are ranked where
+    // there are more than enough. A query of words that do not count is nothing to tell the log.
     sqlx::query(
-        "SELECT set_config('statement_timeout', $1, true), set_config('enable_seqscan', 'off', true), \
-                 set_config('client_min_messages', 'warning', true)",
+        "SELECT set_config('enable_seqscan', 'off', true), set_config('max_parallel_workers_per_gather', '0', true), \
+                set_config('client_min_messages', 'warning', true)",
     )
-    .bind(limits.timeout.as_millis().to_string())
     .execute(&mut *transaction)
     .await?;
     let page = find(&mut transaction, search, limits).await?;
@@ -108,7 +110,20 @@ pub async fn search(
     Ok(page)
 }
 
+/// Lets what follows take what is left of a search's time.
+async fn bound(connection: &mut PgConnection, end: Instant) -> Result<(), sqlx::Error> {
+    // 0 would be no bound at all.
+    let left = end.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+    sqlx::query("SELECT set_config('statement_timeout', $1, true)")
+        .bind(left.as_millis().to_string())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
 async fn find(connection: &mut PgConnection, search: &Search<'_>, limits: SearchLimits) -> Result<Hits, sqlx::Error> {
+    let end = Instant::now() + limits.timeout;
+    bound(connection, end).await?;
     let configs = configs(connection, search).await?;
     if search.after.is_none_or(|after| after.found_by == Match::Words) {
         let queries = queries(connection, &configs, search.text).await?;
@@ -117,7 +132,9 @@ async fn find(connection: &mut PgConnection, search: &Search<'_>, limits: Search
             return Ok(page);
         }
     }
+    bound(connection, end).await?;
     let queries = similar::queries(connection, search, &configs).await?;
+    bound(connection, end).await?;
     page(connection, search, limits, (&queries, Match::Similar)).await
 }
 
@@ -171,38 +188,49 @@ struct Row {
     highlighted: String,
 }
 
-/// Chunks that match, as many as are ranked at most. `IS NOT DISTINCT FROM` asks what `=` asks and lets no other index be used than the vectors':
-/// to find a frequent word by reading an organisation's rows until there are enough looks cheap to the planner and is, unless that organisation
-/// happens not to use the word.
+/// Chunks that match one of the queries, as many as are ranked at most. `IS NOT DISTINCT FROM` asks what `=` asks and lets no other index be used
+/// than the vectors': to find a frequent word by reading an organisation's rows until there are enough looks cheap to the planner and is, unless
+/// that organisation happens not to use the word.
 macro_rules! candidates {
-    ($columns:literal) => {
+    ($query:literal) => {
         concat!(
-            "SELECT ",
-            $columns,
-            " FROM asset_chunks AS chunk
-              WHERE chunk.org_id IS NOT DISTINCT FROM $1 AND ($2::uuid IS NULL OR chunk.asset_id IS NOT DISTINCT FROM $2)
-                AND chunk.search @@ $3::tsquery
-                AND (SELECT state = 'ready' FROM assets WHERE org_id = $1 AND id = chunk.asset_id)
-              LIMIT $4"
+            "SELECT chunk.asset_id, chunk.ordinal, chunk.search_config, chunk.search
+             FROM asset_chunks AS chunk
+             WHERE chunk.org_id IS NOT DISTINCT FROM $1 AND ($2::uuid IS NULL OR chunk.asset_id IS NOT DISTINCT FROM $2)
+               AND chunk.search @@ ",
+            $query,
+            "::tsquery
+               AND (SELECT state = 'ready' FROM assets WHERE org_id = $1 AND id = chunk.asset_id)"
         )
     };
 }
 
-const COUNT: &str = concat!("SELECT count(*) FROM (", candidates!("1"), ") AS candidates");
-
+/// One statement, so that the chunks of the scope that has enough are looked for once. A scope that is not needed is not read: its condition
+/// depends on no row, and is asked before.
 const PAGE: &str = concat!(
-    "WITH candidates AS MATERIALIZED (",
-    candidates!("chunk.asset_id, chunk.ordinal, chunk.search_config, chunk.search"),
-    "),
-    asked (config, query) AS MATERIALIZED (SELECT config, query::tsquery FROM UNNEST($5::text[], $6::text[]) AS q (config, query)),
+    "WITH newest AS MATERIALIZED (",
+    candidates!("$3"),
+    " LIMIT $6),
+    newer AS MATERIALIZED (",
+    candidates!("$4"),
+    " AND (SELECT count(*) < $6 FROM newest) LIMIT $6),
+    every AS MATERIALIZED (",
+    candidates!("$5"),
+    " AND (SELECT count(*) < $6 FROM newest) AND (SELECT count(*) < $6 FROM newer) LIMIT $6),
+    candidates AS (
+        SELECT * FROM newest WHERE (SELECT count(*) >= $6 FROM newest)
+        UNION ALL SELECT * FROM newer WHERE (SELECT count(*) >= $6 FROM newer)
+        UNION ALL SELECT * FROM every
+    ),
+    asked (config, query) AS MATERIALIZED (SELECT config, query::tsquery FROM UNNEST($7::text[], $8::text[]) AS q (config, query)),
     ranked AS (
         SELECT asset_id, ordinal, config, query, ts_rank(search, query) AS rank
         FROM candidates JOIN asked ON config = search_config
     ),
     shown AS MATERIALIZED (
         SELECT * FROM ranked
-        WHERE $7::real IS NULL OR rank < $7 OR rank = $7 AND (asset_id < $8 OR asset_id = $8 AND ordinal > $9)
-        ORDER BY rank DESC, asset_id DESC, ordinal LIMIT $10
+        WHERE $9::real IS NULL OR rank < $9 OR rank = $9 AND (asset_id < $10 OR asset_id = $10 AND ordinal > $11)
+        ORDER BY rank DESC, asset_id DESC, ordinal LIMIT $12
     )
     SELECT assets.id AS asset, name, title, media_type, chunk.ordinal, page, start_char, end_char, rank, text,
            ts_headline(config::regconfig, search_text(text), query, E'HighlightAll=true, StartSel=\\x01, StopSel=\\x02') AS highlighted
@@ -219,8 +247,7 @@ async fn page(
 ) -> Result<Hits, sqlx::Error> {
     let mut hits = Hits { items: Vec::new(), found_by: Match::Words, next: None };
     let Some(part) = part(connection, search).await?.filter(|_| !queries.is_empty()) else { return Ok(hits) };
-    let query = scope(connection, search, limits, (queries, part)).await?;
-    let mut rows = rows(connection, search, limits, (queries, &query)).await?;
+    let mut rows = rows(connection, search, limits, (queries, part)).await?;
     let more = rows.len() > usize::from(search.limit);
     rows.truncate(usize::from(search.limit));
     let end = |row: &Row| SearchCursor { found_by, rank: row.rank, asset: row.asset, ordinal: row.ordinal };
@@ -246,51 +273,34 @@ async fn part(connection: &mut PgConnection, search: &Search<'_>) -> Result<Opti
 /// Parts of a group; as in the function `search_places` of the database.
 const GROUP: i32 = 8;
 
-/// The query over no more of the organisation's assets than it takes to find enough.
-async fn scope(
-    connection: &mut PgConnection,
-    search: &Search<'_>,
-    limits: SearchLimits,
-    (queries, part): (&[Query], i32),
-) -> Result<String, sqlx::Error> {
-    let own_language = |places: &[String]| each_in_its_own_language(search.org, queries, places);
+/// The queries over the newest part, the newest group and all of the organisation's assets. Those that would read the same as the last are none.
+fn scopes(search: &Search<'_>, (queries, part): (&[Query], i32)) -> (Option<String>, Option<String>, String) {
+    let in_places = |places: &[String]| each_in_its_own_language(search.org, queries, places);
     if search.asset.is_some() {
-        return Ok(own_language(&[format!(":{part}")]));
+        return (None, None, in_places(&[format!(":{part}")]));
     }
-    let group = part / GROUP;
     // The newest one may just have begun, so the one before is taken too.
-    for (newest, kind) in [(part, ""), (group, "g")] {
-        if newest < 2 {
-            break;
-        }
-        let query = own_language(&[format!(":{kind}{newest}"), format!(":{kind}{}", newest - 1)]);
-        let found: i64 = sqlx::query_scalar(COUNT)
-            .bind(search.org)
-            .bind(search.asset)
-            .bind(&query)
-            .bind(i64::from(limits.candidates))
-            .fetch_one(&mut *connection)
-            .await?;
-        if found >= i64::from(limits.candidates) {
-            return Ok(query);
-        }
-    }
-    Ok(own_language(&[String::new()]))
+    let newest =
+        |of: i32, kind: &str| (of >= 2).then(|| in_places(&[format!(":{kind}{of}"), format!(":{kind}{}", of - 1)]));
+    (newest(part, ""), newest(part / GROUP, "g"), in_places(&[String::new()]))
 }
 
-/// A page of what a query finds.
+/// A page of what the queries find.
 async fn rows(
     connection: &mut PgConnection,
     search: &Search<'_>,
     limits: SearchLimits,
-    (queries, query): (&[Query], &str),
+    (queries, part): (&[Query], i32),
 ) -> Result<Vec<Row>, sqlx::Error> {
+    let (newest, newer, every) = scopes(search, (queries, part));
     let (configs, texts): (Vec<&str>, Vec<&str>) =
         queries.iter().map(|query| (query.config.as_str(), query.query.as_str())).unzip();
     sqlx::query_as(PAGE)
         .bind(search.org)
         .bind(search.asset)
-        .bind(query)
+        .bind(newest)
+        .bind(newer)
+        .bind(every)
         .bind(i64::from(limits.candidates))
         .bind(configs)
         .bind(texts)

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use millrace_shared::{
     config::SearchLimits,
+    db::assets::{self, Chunk, Extraction, HeadingPath},
     db::search::{Hits, Match, Search, search},
     ids::{AssetId, OrgId},
 };
@@ -11,7 +12,7 @@ use sqlx::PgConnection;
 
 use crate::support::*;
 
-const LIMITS: SearchLimits = SearchLimits { candidates: 10, timeout: Duration::from_secs(5) };
+const LIMITS: SearchLimits = SearchLimits { candidates: 10, concurrency: 1, timeout: Duration::from_secs(5) };
 
 async fn organisation(connection: &mut PgConnection) -> OrgId {
     let org = OrgId::new();
@@ -100,6 +101,55 @@ async fn documents_begin_a_new_part_when_the_newest_is_full() {
     let theirs = store(&mut connection, other, None, "The mill").await;
     assert_eq!(part(&mut connection, theirs).await, Some(0), "each organisation has parts of its own");
     assert_eq!(found(&mut connection, org, "mill").await.items.len(), 2);
+}
+
+#[tokio::test]
+async fn many_small_documents_fill_a_part_too() {
+    let db = Db::new().await;
+    let mut connection = db.connection().await;
+    let org = organisation(&mut connection).await;
+    // A part of small documents, full.
+    sqlx::query(
+        "INSERT INTO assets (id, org_id, name, media_type, size_bytes, sha256, storage_key, state, job_id, pages, words, chunks, search_part)
+         SELECT id, $1, 'small', 'text/plain', 1, sha256(uuid_send(id)), 'none', 'ready', id, 1, 1, 1, 3
+         FROM (SELECT gen_random_uuid() AS id FROM generate_series(1, 16384)) AS made",
+    )
+    .bind(org)
+    .execute(&mut connection)
+    .await
+    .unwrap();
+    let next: Vec<i32> = sqlx::query_scalar("SELECT search_next_part($1) FROM generate_series(1, 3000)")
+        .bind(org)
+        .fetch_all(&mut connection)
+        .await
+        .unwrap();
+    let begun = next.iter().filter(|part| **part == 4).count();
+    // Of one in 64 the chance that 3,000 tries are fewer than 10 or more than 150 is below one in a billion.
+    assert!((10..150).contains(&begun) && next.iter().all(|part| [3, 4].contains(part)), "{begun}");
+}
+
+#[tokio::test]
+async fn words_of_a_text_that_was_replaced_are_offered_no_more() {
+    let db = Db::new().await;
+    let mut connection = db.connection().await;
+    let org = organisation(&mut connection).await;
+    let asset = store(&mut connection, org, None, "The turbnie").await;
+    let text = "The turbine".to_owned();
+    let chunk = Chunk { page: 1, headings: HeadingPath::default(), start_char: 0, end_char: 11, text: text.clone() };
+    let extraction = Extraction {
+        title: None,
+        author: None,
+        created: None,
+        modified: None,
+        language: Some("en".to_owned()),
+        pages: vec![text],
+        words: 2,
+        chunks: vec![chunk],
+        warnings: Vec::new(),
+    };
+    assert!(assets::store_extraction(&mut connection, org, asset, &extraction).await.unwrap());
+    let hits = found(&mut connection, org, "turbnie").await;
+    assert_eq!((hits.items.len(), hits.found_by), (1, Match::Similar));
 }
 
 #[tokio::test]

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use millrace_harness::{Client, Stack};
 use serde_json::{Value, json};
+use sqlx::{Connection as _, PgConnection};
+use tokio::task::JoinSet;
 
 use super::description::{invalid, problem};
 
@@ -210,6 +212,37 @@ async fn a_search_sees_its_own_organisation_and_the_document_it_names() -> Resul
     problem(&reply, 404, "not_found");
     assert_eq!(ours.delete(&format!("/v1/assets/{first}")).await?.status, 204);
     assert_eq!(names(&search(ours, "turbine", &[]).await?), ["second.txt"]);
+    stack.drain().await
+}
+
+#[tokio::test]
+async fn searches_that_hang_leave_connections_for_everything_else() -> Result<()> {
+    let stack = Stack::builder().env("MILLRACE_SEARCH_TIMEOUT", "3s").start().await?;
+    let client = stack.client();
+    store(client, "en.txt", ENGLISH).await?;
+    let mut locker = PgConnection::connect(stack.database_url()).await?;
+    let mut lock = locker.begin().await?;
+    sqlx::raw_sql("LOCK TABLE asset_chunks").execute(&mut *lock).await?;
+    let mut searches = JoinSet::new();
+    for _ in 0..30 {
+        let client = client.clone();
+        searches.spawn(async move { client.get("/v1/search?q=mill").await.map(|reply| reply.status) });
+    }
+    // While they wait for the table, and for each other, others are served.
+    let mut submitted = 0;
+    while searches.len() > 10 {
+        tokio::select! {
+            Some(status) = searches.join_next() => assert_eq!(status??, 503),
+            reply = client.get("/v1/jobs") => {
+                reply?.expect(200)?;
+                submitted += 1;
+            }
+        }
+    }
+    assert!(submitted > 10, "{submitted}");
+    lock.rollback().await?;
+    searches.shutdown().await;
+    assert_eq!(names(&search(client, "mill", &[]).await?), ["en.txt"]);
     stack.drain().await
 }
 

@@ -79,6 +79,8 @@ pub async fn store_extraction(
     for table in [
         "DELETE FROM asset_texts WHERE org_id = $1 AND asset_id = $2",
         "DELETE FROM asset_chunks WHERE org_id = $1 AND asset_id = $2",
+        // Words that were only in the text before would be offered for what is mistyped, and found nowhere.
+        "DELETE FROM search_words WHERE org_id = $1 AND asset_id = $2",
     ] {
         sqlx::query(table).bind(org).bind(asset).execute(&mut *connection).await?;
     }
