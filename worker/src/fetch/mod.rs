@@ -57,7 +57,7 @@ pub(crate) struct Document {
 #[derive(Debug)]
 pub(crate) struct Fetcher {
     config: FetchConfig,
-    client: OnceLock<Result<Client, String>>,
+    client: OnceLock<Client>,
 }
 
 impl Fetcher {
@@ -174,8 +174,12 @@ impl Fetcher {
     }
 
     fn client(&self) -> Result<&Client, FetchError> {
-        let made = self.client.get_or_init(|| self.make_client().map_err(|error| error.to_string()));
-        made.as_ref().map_err(|reason| FetchError::Setup { reason: reason.clone() })
+        if let Some(client) = self.client.get() {
+            return Ok(client);
+        }
+        // A failure is not kept: what was missing may be there the next time.
+        let made = self.make_client().map_err(|error| FetchError::Setup { reason: error.to_string() })?;
+        Ok(self.client.get_or_init(|| made))
     }
 
     fn make_client(&self) -> reqwest::Result<Client> {

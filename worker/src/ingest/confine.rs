@@ -82,7 +82,7 @@ pub(super) fn receive() -> io::Result<Option<Received>> {
 }
 
 /// What reading an open file and answering takes: memory, time and the descriptors that are open.
-const ALLOWED: [i64; 25] = [
+const ALLOWED: [i64; 24] = [
     libc::SYS_read,
     libc::SYS_pread64,
     libc::SYS_readv,
@@ -91,7 +91,6 @@ const ALLOWED: [i64; 25] = [
     libc::SYS_write,
     libc::SYS_writev,
     libc::SYS_close,
-    libc::SYS_fcntl,
     libc::SYS_brk,
     libc::SYS_munmap,
     libc::SYS_mremap,
@@ -117,12 +116,19 @@ pub(super) fn forbid_system_calls() -> io::Result<()> {
         let condition = SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, u64::from(value));
         condition.and_then(|condition| SeccompRule::new(vec![condition])).map(|rule| vec![rule])
     };
+    let any_of = |argument, values: &[i32]| -> Result<Vec<SeccompRule>, BackendError> {
+        let rules: Result<Vec<_>, _> =
+            values.iter().map(|value| only_if(argument, SeccompCmpOp::Eq, value.cast_unsigned())).collect();
+        Ok(rules?.into_iter().flatten().collect())
+    };
     let not_executable = || only_if(2, SeccompCmpOp::MaskedEq(libc::PROT_EXEC.cast_unsigned().into()), 0);
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = ALLOWED.into_iter().map(|call| (call, Vec::new())).collect();
     let conditional = || -> Result<_, BackendError> {
         Ok([
             (libc::SYS_mmap, not_executable()?),
             (libc::SYS_mprotect, not_executable()?),
+            // Others of its commands make the kernel signal whom one likes.
+            (libc::SYS_fcntl, any_of(1, &[libc::F_DUPFD_CLOEXEC, libc::F_GETFD, libc::F_GETFL])?),
             // A process that aborts signals itself.
             (libc::SYS_tgkill, only_if(0, SeccompCmpOp::Eq, std::process::id())?),
         ])
@@ -167,6 +173,7 @@ mod tests {
                 is_forbidden(TcpStream::connect("127.0.0.1:1")),
                 is_forbidden(Command::new("/bin/true").status()),
                 is_forbidden(rustix::process::kill_process(parent, Signal::CONT).map_err(Into::into)),
+                is_forbidden(rustix::fs::fcntl_setfl(&open, rustix::fs::OFlags::ASYNC).map_err(Into::into)),
                 std::thread::Builder::new().spawn(|| {}).is_err(),
             ];
             let mut text = String::new();
@@ -174,7 +181,7 @@ mod tests {
             (refused, read, vec![1_u8; 10 << 20].len())
         });
         let (refused, read, allocated) = confined.join().unwrap();
-        assert_eq!(refused, [true; 6]);
+        assert_eq!(refused, [true; 7]);
         assert!(read && allocated == 10 << 20, "what is open stays open, and memory can be had");
     }
 
