@@ -29,9 +29,12 @@ fn zip_type(head: &[u8]) -> String {
     let mut rest = head;
     let mut by_name = None;
     while let Some(at) = find(rest, ZIP_LOCAL_HEADER) {
+        // OpenDocument and EPUB begin with it; another file of that name may be anything.
+        let is_first = rest.len() == head.len();
         rest = &rest[at..];
+        let mut read = ZIP_LOCAL_HEADER.len();
         if let Some(entry) = LocalEntry::parse(rest) {
-            if entry.name == b"mimetype" {
+            if entry.name == b"mimetype" && is_first {
                 let mime = String::from_utf8_lossy(&entry.content()).trim().to_owned();
                 let is_container = mime.starts_with("application/vnd.") || mime.ends_with("+zip");
                 if is_container && mime.is_ascii() && mime.len() < 128 {
@@ -44,8 +47,10 @@ fn zip_type(head: &[u8]) -> String {
                 return mime.to_owned();
             }
             by_name = by_name.or_else(|| type_by_name(entry.name));
+            read = rest.len() - entry.data.len() + entry.stored_size.unwrap_or(0);
         }
-        rest = &rest[ZIP_LOCAL_HEADER.len()..];
+        // Archives within this one have headers as well.
+        rest = rest.get(read..).unwrap_or_default();
     }
     by_name.unwrap_or("application/zip").to_owned()
 }
@@ -89,7 +94,8 @@ fn office_type(content_types: &[u8]) -> Option<&'static str> {
 struct LocalEntry<'a> {
     name: &'a [u8],
     method: u16,
-    stored_size: usize,
+    /// `None` where it is told behind the data.
+    stored_size: Option<usize>,
     data: &'a [u8],
 }
 
@@ -97,12 +103,14 @@ impl<'a> LocalEntry<'a> {
     fn parse(bytes: &'a [u8]) -> Option<Self> {
         let u16_at = |at: usize| -> Option<u16> { Some(u16::from_le_bytes(bytes.get(at..at + 2)?.try_into().ok()?)) };
         let u32_at = |at: usize| -> Option<u32> { Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?)) };
+        const SIZE_FOLLOWS: u16 = 1 << 3;
+        let flags = u16_at(6)?;
         let name_len = usize::from(u16_at(26)?);
         let extra_len = usize::from(u16_at(28)?);
         Some(Self {
             name: bytes.get(30..30 + name_len)?,
             method: u16_at(8)?,
-            stored_size: u32_at(18)? as usize,
+            stored_size: Some(u32_at(18)? as usize).filter(|_| flags & SIZE_FOLLOWS == 0),
             data: bytes.get(30 + name_len + extra_len..).unwrap_or_default(),
         })
     }
@@ -112,7 +120,7 @@ impl<'a> LocalEntry<'a> {
         let mut content = Vec::new();
         match self.method {
             0 => {
-                let len = self.stored_size.min(self.data.len()).min(INFLATE_LIMIT as usize);
+                let len = self.stored_size.unwrap_or(usize::MAX).min(self.data.len()).min(INFLATE_LIMIT as usize);
                 content.extend_from_slice(&self.data[..len]);
             }
             8 => {

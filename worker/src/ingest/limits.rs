@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 /// The limits of one extraction, and the size of chunks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IngestLimits {
-    /// Address space of the child, in bytes (`MILLRACE_EXTRACT_MEMORY_BYTES`, 512 MiB). Past it: `limit_memory`.
+    /// Address space of the child, in bytes (`MILLRACE_EXTRACT_MEMORY_BYTES`, 1 GiB). Past it: `limit_memory`.
     /// Address space is more than what is resident: the program itself takes some 10 MiB of it.
     pub memory_limit_bytes: u64,
-    /// Processor time of the child, rounded up to whole seconds (`MILLRACE_EXTRACT_CPU_SECONDS`, 30 s).
+    /// Processor time of the child, rounded up to whole seconds (`MILLRACE_EXTRACT_CPU_SECONDS`, 60 s).
     /// Past it: `limit_time`.
     pub cpu_limit: Duration,
     /// Time from start to end, waiting included (`MILLRACE_EXTRACT_WALL_SECONDS`, 120 s). Past it: `limit_time`.
@@ -40,8 +40,8 @@ pub struct IngestLimits {
 impl Default for IngestLimits {
     fn default() -> Self {
         Self {
-            memory_limit_bytes: 512 << 20,
-            cpu_limit: Duration::from_secs(30),
+            memory_limit_bytes: 1 << 30,
+            cpu_limit: Duration::from_secs(60),
             wall_limit: Duration::from_secs(120),
             max_text_chars: 20_000_000,
             max_expanded_bytes: 512 << 20,

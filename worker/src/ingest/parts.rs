@@ -157,7 +157,8 @@ impl PartSink {
             return Ok(());
         }
         let media_type = media::detect(&head);
-        if !media_type.is_supported() {
+        // What a compound file is may stand anywhere in it: its own reader looks.
+        if !media_type.is_supported() && media_type.as_str() != "application/x-ole-storage" {
             self.list(name, Some(media_type), size_bytes, PartContent::LeftOut(LeftOut::UnsupportedMediaType));
             return Ok(());
         }

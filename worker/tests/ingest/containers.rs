@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use millrace_worker::ingest::{Document, ExtractError, Extractor, Part, Unpack, Unpacked};
+use millrace_worker::ingest::{Document, ExtractError, Extractor, IngestLimits, Part, Unpack, Unpacked};
 use tokio_util::sync::CancellationToken;
 use zip::write::SimpleFileOptions;
 
@@ -59,6 +59,52 @@ async fn attachments_come_out_as_they_went_in() {
 }
 
 #[tokio::test]
+async fn an_attached_text_comes_out_in_the_bytes_it_went_in() {
+    let mail = b"From: a@example.org\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=x\r\n\r\n\
+        --x\r\nContent-Type: text/plain\r\n\r\nSee below.\r\n\
+        --x\r\nContent-Type: text/csv; name=a.csv\r\nContent-Disposition: attachment\r\nContent-Transfer-Encoding: base64\r\n\r\nTfxobGU7MTthClJhZDsyO2IKV2VocjszO2MKQmFjaDs0O2QK\r\n\
+        --x\r\nContent-Type: text/html; charset=iso-8859-1; name=b.html\r\nContent-Disposition: attachment\r\n\
+        Content-Transfer-Encoding: quoted-printable\r\n\r\n<p>M=FChle\r\n\
+        --x\r\nContent-Type: text/plain; charset=us-ascii; name=c.txt\r\nContent-Disposition: attachment\r\n\r\nM\xfchle\r\n--x--\r\n";
+    let unpacked = unpack(mail, ALLOWED).await.unwrap();
+    assert_eq!(parts(&unpacked.document), ["a.csv: text/csv", "b.html: text/html", "c.txt: text/plain"]);
+    let bytes: Vec<_> = (0..3).map(|index| bytes_of(&unpacked, index)).collect();
+    assert_eq!(
+        bytes,
+        [b"M\xfchle;1;a\nRad;2;b\nWehr;3;c\nBach;4;d\n".to_vec(), b"<p>M\xfchle".to_vec(), b"M\xfchle".to_vec()]
+    );
+}
+
+#[tokio::test]
+async fn an_archive_is_an_archive_whatever_is_stored_in_it() {
+    let inner: Vec<(&str, Vec<u8>)> = ["smena-ru.docx", "pegel-de.xlsx", "smena-ru.odt", "cuaderno-campo-es.epub"]
+        .into_iter()
+        .map(|name| (name, std::fs::read(fixture(&format!("documents/{name}"))).unwrap()))
+        .collect();
+    for (name, content) in &inner {
+        // The first one is stored.
+        let archive = package(&[(name, content), ("word/notes.txt", b"words"), ("mimetype", b"application/epub+zip")]);
+        let unpacked = unpack(&archive, ALLOWED).await.unwrap();
+        assert_eq!(unpacked.document.media_type.as_str(), "application/zip", "{name}");
+        assert_eq!(&bytes_of(&unpacked, 0), content, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn an_item_of_the_far_future_is_read() {
+    let item = Item::new(&[(0x0039_0040, u64::MAX >> 1)]).text(0x1000, "The wheel turns.");
+    let document = extract_bytes(&item.finish(), limits()).await.unwrap();
+    assert_eq!((document.text.as_str(), document.metadata.created), ("The wheel turns.", None));
+}
+
+#[tokio::test]
+async fn a_compound_file_is_handed_out_for_its_own_reader_to_judge() {
+    let archive = package(&[("a.bin", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1 and more")]);
+    let unpacked = unpack(&archive, ALLOWED).await.unwrap();
+    assert_eq!(parts(&unpacked.document), ["a.bin: application/x-ole-storage"]);
+}
+
+#[tokio::test]
 async fn the_outlook_fixture_is_the_item_that_the_tests_make() {
     let file = fixture("documents/revisione-it.msg");
     if std::env::var_os("UPDATE_FIXTURES").is_some() {
@@ -102,7 +148,10 @@ async fn an_item_is_read_in_its_code_page_and_its_rich_text_comes_last() {
     packed.extend(b"MELA\0\0\0\0");
     packed.extend(rtf);
     let rich = Item::new(&[]).binary(0x1009, &packed);
-    assert_eq!(extract_bytes(&rich.finish(), limits()).await.unwrap().text, "The wheel turns.");
+    let rich = rich.finish();
+    assert_eq!(extract_bytes(&rich, limits()).await.unwrap().text, "The wheel turns.");
+    let too_long = IngestLimits { max_text_chars: 9, ..limits() };
+    assert_eq!(code(&extract_bytes(&rich, too_long).await), "too_large");
 }
 
 #[tokio::test]

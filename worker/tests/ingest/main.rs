@@ -7,17 +7,25 @@ mod documents;
 mod headings;
 mod hostile;
 mod make;
+mod office;
 mod outlook;
 mod packages;
 mod pdf;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use millrace_worker::ingest::{Document, ExtractError, Extractor, IngestLimits};
 use tokio_util::sync::CancellationToken;
 
 fn limits() -> IngestLimits {
-    IngestLimits { program: PathBuf::from(env!("CARGO_BIN_EXE_millrace-worker")), ..IngestLimits::default() }
+    IngestLimits {
+        // Less than a worker gives, so that what goes beyond it is soon told.
+        memory_limit_bytes: 512 << 20,
+        cpu_limit: Duration::from_secs(30),
+        program: PathBuf::from(env!("CARGO_BIN_EXE_millrace-worker")),
+        ..IngestLimits::default()
+    }
 }
 
 async fn extract(file: &Path, limits: IngestLimits) -> Result<Document, ExtractError> {

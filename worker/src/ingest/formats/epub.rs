@@ -1,6 +1,6 @@
 //! EPUB: a ZIP of XHTML documents (EPUB 3.3, and 2). Each document of the spine is a page, in its order.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use quick_xml::events::{BytesStart, Event};
 
@@ -13,17 +13,22 @@ use crate::ingest::wire::Failure;
 
 pub(super) fn extract(input: &Input, limits: &IngestLimits, sink: &mut TextSink) -> Result<(), Failure> {
     let mut package = Package::open(input, limits.max_expanded_bytes)?;
-    if package.has("META-INF/rights.xml") {
+    if RIGHTS.iter().any(|name| package.has(name)) {
         return Err(Failure::Encrypted);
     }
+    let encrypted = encrypted(&mut package)?;
     let opf = package_document(&mut package)?;
     package.read_properties(&opf, &mut sink.metadata);
     // A book's date is that of its publication.
     sink.metadata.created = sink.metadata.created.or(sink.metadata.modified.take());
     let folder = opf.rsplit_once('/').map_or("", |(folder, _)| folder).to_owned();
     for href in spine(&mut package, &opf)? {
-        match package.bytes(&join(&folder, &href)) {
-            Ok(Some(bytes)) => html::write_fragment(&decode(&bytes), sink)?,
+        let name = join(&folder, &href);
+        if encrypted.contains(&name) {
+            return Err(Failure::Encrypted);
+        }
+        match package.bytes(&name) {
+            Ok(Some(bytes)) => html::write_xhtml(&decode(&bytes), sink)?,
             Ok(None) | Err(Failure::Malformed { .. }) => {
                 let page = sink.page_number();
                 sink.warn(WarningCode::PartUnreadable, Some(page), "a chapter could not be read");
@@ -33,6 +38,23 @@ pub(super) fn extract(input: &Input, limits: &IngestLimits, sink: &mut TextSink)
         sink.page_break()?;
     }
     Ok(())
+}
+
+/// What manages rights puts one of these into a book: Adobe's, Readium's LCP, Apple's.
+const RIGHTS: [&str; 3] = ["META-INF/rights.xml", "META-INF/license.lcpl", "META-INF/sinf.xml"];
+
+/// The names of what is encrypted. Fonts often are, so that nobody takes them out, and cost the text nothing.
+fn encrypted(package: &mut Package<'_>) -> Result<HashSet<String>, Failure> {
+    let mut names = HashSet::new();
+    let Some(mut part) = package.part("META-INF/encryption.xml")? else { return Ok(names) };
+    while let Some(event) = part.next()? {
+        if let Event::Start(tag) | Event::Empty(tag) = event
+            && tag.local_name().as_ref() == b"CipherReference"
+        {
+            names.extend(attribute(&tag, b"URI").map(|uri| percent_decoded(&uri)));
+        }
+    }
+    Ok(names)
 }
 
 /// The name of the package document, as the container tells it.

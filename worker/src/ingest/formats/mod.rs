@@ -5,6 +5,7 @@
 mod archive;
 mod csv;
 mod docx;
+mod drawing;
 mod epub;
 mod html;
 mod input;
@@ -68,8 +69,11 @@ fn identify(input: &Input) -> io::Result<Result<MediaType, Failure>> {
     let head = input.read_head(media::HEAD_BYTES)?;
     let media_type = media::detect(&head);
     Ok(match media_type.as_str() {
+        // Folders of an archive may have any names, and what is stored in it headers of its own.
+        _ if is_office(&media_type) && is_plain_archive(input) => Ok(MediaType::Zip),
         "application/zip" => Ok(office_type(input).unwrap_or(media_type)),
         "application/x-ole-storage" if mail::is_message(input) => Ok(MediaType::Msg),
+        "application/x-ole-storage" if sheet::is_workbook(input) => Ok(MediaType::Xls),
         // An Office file with a password is an OLE container around the encrypted ZIP (MS-OFFCRYPTO 2.3).
         "application/x-ole-storage" if input.contains(&utf16le("EncryptedPackage"))? => Err(Failure::Encrypted),
         _ => Ok(media_type),
@@ -83,6 +87,15 @@ fn office_type(input: &Input) -> Option<MediaType> {
     let main = usual.into_iter().find_map(|usual| package.main_part(usual).ok())?;
     let types = [("word/", MediaType::Docx), ("ppt/", MediaType::Pptx), ("xl/", MediaType::Xlsx)];
     types.into_iter().find(|(folder, _)| main.starts_with(folder)).map(|(_, media_type)| media_type)
+}
+
+fn is_office(media_type: &MediaType) -> bool {
+    matches!(media_type, MediaType::Docx | MediaType::Pptx | MediaType::Xlsx)
+}
+
+/// Whether a ZIP has no list of its parts' types, as Office Open XML must (ECMA-376 part 2, 7.2.3). One that cannot be opened is what it seems.
+fn is_plain_archive(input: &Input) -> bool {
+    Package::open(input, 0).is_ok_and(|package| !package.has("[Content_Types].xml"))
 }
 
 fn utf16le(text: &str) -> Vec<u8> {

@@ -233,6 +233,16 @@ pub(super) fn attribute(tag: &BytesStart<'_>, name: &[u8]) -> Option<String> {
     Some(quick_xml::escape::unescape(&raw).map_or_else(|_| raw.clone().into_owned(), std::borrow::Cow::into_owned))
 }
 
+/// How an element refers to another part: its `r:id`, which differs from an `id` by the prefix alone.
+pub(super) fn reference(tag: &BytesStart<'_>) -> Option<String> {
+    let found = tag
+        .attributes()
+        .with_checks(false)
+        .flatten()
+        .find(|attribute| attribute.key.prefix().is_some() && attribute.key.local_name().as_ref() == b"id")?;
+    Some(String::from_utf8_lossy(&found.value).into_owned())
+}
+
 /// Counts what a part expands to, against the package's cap, the ratio and the length of one event.
 struct Capped<R> {
     inner: R,

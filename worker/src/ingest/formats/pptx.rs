@@ -3,7 +3,7 @@
 use quick_xml::events::{BytesStart, Event};
 
 use super::Input;
-use super::package::{Package, Relation, XmlPart, attribute, push_characters};
+use super::package::{Package, Relation, XmlPart, attribute, push_characters, reference};
 use crate::ingest::document::WarningCode;
 use crate::ingest::limits::IngestLimits;
 use crate::ingest::sink::TextSink;
@@ -32,13 +32,7 @@ fn slide_ids(package: &mut Package<'_>, main: &str) -> Result<Vec<String>, Failu
     while let Some(event) = part.next()? {
         let (Event::Start(tag) | Event::Empty(tag)) = event else { continue };
         if tag.local_name().as_ref() == b"sldId" {
-            // `id` and `r:id` differ by their prefix alone.
-            let reference = tag
-                .attributes()
-                .with_checks(false)
-                .flatten()
-                .find(|attribute| attribute.key.prefix().is_some() && attribute.key.local_name().as_ref() == b"id");
-            ids.extend(reference.map(|reference| String::from_utf8_lossy(&reference.value).into_owned()));
+            ids.extend(reference(&tag));
         }
     }
     Ok(ids)

@@ -116,13 +116,16 @@ impl<'a, 'n> Flows<'a, 'n> {
             return Ok(());
         }
         let paragraph = std::mem::take(&mut self.current().paragraph);
+        self.write_paragraph(&paragraph)?;
+        self.write_pending()
+    }
+
+    /// Writes a paragraph, or what of it stands on the page that ends, with its mark, and counts it.
+    fn write_paragraph(&mut self, paragraph: &Paragraph) -> Result<(), Failure> {
         let has_text = !paragraph.text.trim().is_empty();
-        let mark = if has_text {
-            let style = paragraph.style.as_deref();
-            self.numbering.as_mut().and_then(|numbering| numbering.mark(&paragraph.place, style))
-        } else {
-            None
-        };
+        // One without text counts as well.
+        let style = paragraph.style.as_deref();
+        let mark = self.numbering.as_mut().and_then(|numbering| numbering.mark(&paragraph.place, style));
         let level = self.numbering.as_ref().and_then(|numbering| {
             let outline = paragraph.outline.or_else(|| numbering.outline_level(paragraph.style.as_deref()));
             outline.filter(|level| *level < 9).map(|level| level as u8 + 1)
@@ -133,7 +136,10 @@ impl<'a, 'n> Flows<'a, 'n> {
         let mark = mark.unwrap_or_default();
         let line = format!("{}{}", if is_item { &mark } else { mark.trim_start() }, paragraph.text);
         if self.current().table_depth > 0 {
-            self.add_to_cell(line.trim());
+            // Numbers alone in a column are the numbers of its rows; a dash alone says nothing.
+            if has_text || mark.trim() != "-" {
+                self.add_to_cell(line.trim());
+            }
             return Ok(());
         }
         if has_text {
@@ -148,7 +154,7 @@ impl<'a, 'n> Flows<'a, 'n> {
                 self.part_paragraphs();
             }
         }
-        self.write_pending()
+        Ok(())
     }
 
     fn add_to_cell(&mut self, line: &str) {
@@ -191,8 +197,10 @@ impl<'a, 'n> Flows<'a, 'n> {
             return Ok(());
         }
         if !self.current().paragraph.text.trim().is_empty() {
-            let rest_of = Paragraph { style: None, ..std::mem::take(&mut self.current().paragraph) };
-            self.write_line(&rest_of.text)?;
+            let begun = std::mem::take(&mut self.current().paragraph);
+            // What follows is no further item of a list and no further heading.
+            self.current().paragraph.mark_deleted = begun.mark_deleted;
+            self.write_paragraph(&begun)?;
         }
         self.page_break_now()
     }

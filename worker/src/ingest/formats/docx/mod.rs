@@ -1,7 +1,7 @@
 //! DOCX: a ZIP of XML parts (ECMA-376), read as streams.
 //!
 //! Order of the text: headers, body (with the pages that the producer rendered), notes with the numbers that stand in the
-//! body, comments, footers. What changed and was deleted is left out, what was inserted stays: the text as if all changes were
+//! body, comments, diagrams, footers. What changed and was deleted is left out, what was inserted stays: the text as if all changes were
 //! accepted. Memory does not grow with the document but for its text.
 
 mod body;
@@ -13,8 +13,8 @@ use std::fmt::Display;
 
 use self::body::{read_aside, read_body, read_notes};
 use self::numbering::Numbering;
-use super::Input;
 use super::package::{Package, Relation};
+use super::{Input, drawing};
 use crate::ingest::document::WarningCode;
 use crate::ingest::limits::IngestLimits;
 use crate::ingest::sink::TextSink;
@@ -34,6 +34,7 @@ pub(super) fn extract(input: &Input, limits: &IngestLimits, sink: &mut TextSink)
     write_notes(&mut package, &relations, "footnotes", &notes.footnotes, sink)?;
     write_notes(&mut package, &relations, "endnotes", &notes.endnotes, sink)?;
     write_comments(&mut package, &relations, sink)?;
+    write_diagrams(&mut package, &relations, sink)?;
     write_asides(&mut package, &relations, "footer", sink)
 }
 
@@ -132,6 +133,26 @@ fn write_comments(package: &mut Package<'_>, relations: &[Relation], sink: &mut 
         write_note(Some(author.trim()).filter(|author| !author.is_empty()), &lines, sink)?;
     }
     sink.paragraph_break();
+    Ok(())
+}
+
+/// What diagrams say. The text has only their places.
+fn write_diagrams(package: &mut Package<'_>, relations: &[Relation], sink: &mut TextSink) -> Result<(), Failure> {
+    for relation in relations.iter().filter(|relation| relation.kind == "diagramData") {
+        sink.paragraph_break();
+        let Some(part) = package.part(&relation.target)? else { continue };
+        match drawing::paragraphs(part) {
+            Err(Failure::Malformed { .. }) => {
+                sink.warn(WarningCode::PartUnreadable, None, "a diagram could not be read");
+            }
+            paragraphs => {
+                for paragraph in paragraphs? {
+                    sink.text(&paragraph)?;
+                    sink.line_break();
+                }
+            }
+        }
+    }
     Ok(())
 }
 

@@ -43,7 +43,7 @@ pub(super) struct Numbering {
     definitions: HashMap<String, Vec<Level>>,
     lists: HashMap<String, String>,
     styles: HashMap<String, Style>,
-    counters: HashMap<String, [u32; LEVELS]>,
+    counters: HashMap<String, [Option<u32>; LEVELS]>,
 }
 
 impl Numbering {
@@ -121,9 +121,9 @@ impl Numbering {
         let level = own.level.or(inherited.level).unwrap_or(0).min(LEVELS - 1);
         let levels = self.lists.get(&list).and_then(|definition| self.definitions.get(definition))?;
         let this = levels.get(level)?;
-        let counters = self.counters.entry(list).or_insert([0; LEVELS]);
-        counters[level] = if counters[level] == 0 { this.start } else { counters[level].saturating_add(1) };
-        counters[level + 1..].fill(0);
+        let counters = self.counters.entry(list).or_default();
+        counters[level] = Some(counters[level].map_or(this.start, |number| number.saturating_add(1)));
+        counters[level + 1..].fill(None);
         let indent = "  ".repeat(level);
         if this.format == "none" || this.template.is_empty() {
             return None;
@@ -133,7 +133,7 @@ impl Numbering {
         }
         let mut mark = this.template.clone();
         for (place, other) in levels.iter().enumerate().take(level + 1) {
-            let number = if counters[place] == 0 { other.start } else { counters[place] };
+            let number = counters[place].unwrap_or(other.start);
             mark = mark.replace(&format!("%{}", place + 1), &format_number(number, &other.format));
         }
         Some(format!("{indent}{mark} "))

@@ -10,8 +10,9 @@ pub(super) fn heading_level(name: &str) -> Option<u8> {
     }
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Gap {
+    #[default]
     None,
     Line,
     Paragraph,
@@ -35,8 +36,8 @@ pub(super) fn gap_of(name: &str) -> Gap {
 /// on others the end cannot be found without a tree.
 pub(super) fn is_hidden(name: &str, tag: &Tag) -> bool {
     match name {
-        "script" | "style" | "noscript" | "template" | "svg" | "math" | "iframe" | "object" | "noembed"
-        | "noframes" | "audio" | "video" | "canvas" | "datalist" => true,
+        "script" | "style" | "noscript" | "template" | "svg" | "annotation" | "annotation-xml" | "iframe"
+        | "object" | "noembed" | "noframes" | "audio" | "video" | "canvas" | "datalist" => true,
         "div" | "section" | "article" | "aside" | "nav" | "span" | "ul" | "ol" | "table" | "dialog" => {
             tag.attrs.iter().any(|attribute| &*attribute.name.local == "hidden")
         }

@@ -7,6 +7,8 @@
 
 mod elements;
 mod scope;
+#[cfg(test)]
+mod tests;
 
 use std::cell::RefCell;
 
@@ -44,6 +46,11 @@ fn declared_encoding(bytes: &[u8]) -> Option<&'static Encoding> {
 /// Writes the text of a piece of HTML.
 pub(super) fn write_fragment(source: &str, sink: &mut TextSink) -> Result<(), Failure> {
     write(source, Writer::new(sink, is_xml(source)))
+}
+
+/// Writes the text of XHTML, whether or not its first line says that it is XML.
+pub(super) fn write_xhtml(source: &str, sink: &mut TextSink) -> Result<(), Failure> {
+    write(source, Writer::new(sink, true))
 }
 
 fn write(source: &str, writer: Writer<'_>) -> Result<(), Failure> {
@@ -116,6 +123,15 @@ struct Writer<'a> {
     mark: Option<String>,
     lists: Vec<Option<u32>>,
     row_has_cell: bool,
+    cell: Option<Cell>,
+}
+
+/// A table's cell that is open.
+#[derive(Default)]
+struct Cell {
+    has_text: bool,
+    /// What parts the text so far from more text of this cell. At the cell's edges nothing is due: a row of paragraphs is a line all the same.
+    due: Gap,
 }
 
 impl<'a> Writer<'a> {
@@ -135,6 +151,7 @@ impl<'a> Writer<'a> {
             mark: None,
             lists: Vec::new(),
             row_has_cell: false,
+            cell: None,
         }
     }
 
@@ -158,6 +175,7 @@ impl<'a> Writer<'a> {
             return Ok(());
         }
         if self.preformatted > 0 {
+            self.part_cell();
             self.write_mark()?;
             return self.sink.text(text);
         }
@@ -177,6 +195,7 @@ impl<'a> Writer<'a> {
     }
 
     fn word(&mut self, word: &str) -> Result<(), Failure> {
+        self.part_cell();
         let blank = std::mem::take(&mut self.blank);
         if !self.write_mark()? && blank && !self.sink.at_line_start() {
             self.sink.text(" ")?;
@@ -184,11 +203,24 @@ impl<'a> Writer<'a> {
         self.sink.text(word)
     }
 
+    /// Parts what follows in a cell from what it has.
+    fn part_cell(&mut self) {
+        let Some(cell) = &mut self.cell else { return };
+        let (had_text, due) = (std::mem::replace(&mut cell.has_text, true), std::mem::take(&mut cell.due));
+        match due {
+            Gap::Line if had_text => self.sink.line_break(),
+            Gap::Paragraph if had_text => self.sink.paragraph_break(),
+            _ => {}
+        }
+    }
+
     fn write_mark(&mut self) -> Result<bool, Failure> {
         let Some(mark) = self.mark.take() else {
             return Ok(false);
         };
-        self.sink.line_break();
+        if self.cell.is_none() {
+            self.sink.line_break();
+        }
         self.sink.text(&mark)?;
         Ok(true)
     }
@@ -212,12 +244,15 @@ impl<'a> Writer<'a> {
         }
         self.inside.tag(self.scope, name, tag);
         if name == "h1" {
-            self.in_title = tag.kind == TagKind::StartTag;
+            self.in_title = tag.kind == TagKind::StartTag && !self.is_whole(tag);
         }
         match tag.kind {
             TagKind::StartTag => {
                 let done = self.start(name, tag);
                 self.note(done);
+                if self.is_whole(tag) {
+                    self.end(name);
+                }
                 raw_content(tag, self.is_xml)
             }
             TagKind::EndTag => {
@@ -227,9 +262,14 @@ impl<'a> Writer<'a> {
         }
     }
 
+    /// Whether the tag is an element without content, as `<p/>` is in XML.
+    fn is_whole(&self, tag: &Tag) -> bool {
+        self.is_xml && tag.self_closing
+    }
+
     fn start(&mut self, name: &str, tag: &Tag) -> Result<(), Failure> {
         if (is_hidden(name, tag) || (self.is_page && name == "nav"))
-            && !(tag.self_closing && (self.is_xml || name == "svg"))
+            && !(self.is_whole(tag) || (tag.self_closing && name == "svg"))
         {
             self.skipped = Some((name.to_owned(), 1));
             return Ok(());
@@ -238,9 +278,9 @@ impl<'a> Writer<'a> {
             "title" => self.title = Some(String::new()),
             "html" => self.sink.metadata.set_language(&attribute(tag, "lang")),
             "meta" => self.meta(tag),
-            "br" => self.sink.line_break(),
+            "br" => self.block(Gap::Line),
             "pre" | "listing" | "textarea" => {
-                self.sink.paragraph_break();
+                self.block(Gap::Paragraph);
                 self.preformatted += 1;
             }
             "ul" | "ol" | "menu" => {
@@ -251,16 +291,16 @@ impl<'a> Writer<'a> {
             }
             "li" => self.item(),
             "tr" => {
-                self.sink.line_break();
+                self.end_row();
                 self.row_has_cell = false;
-                self.blank = false;
             }
             "td" | "th" => {
                 if self.row_has_cell {
                     self.sink.text("\t")?;
-                    self.blank = false;
                 }
+                self.blank = false;
                 self.row_has_cell = true;
+                self.cell = Some(Cell::default());
             }
             _ => {
                 self.block(gap_of(name));
@@ -268,6 +308,8 @@ impl<'a> Writer<'a> {
                 if let Some(level) = heading_level(name)
                     && self.mark.is_none()
                 {
+                    // A cell with a heading is a piece of a page's layout; a heading begins a line.
+                    self.sink.paragraph_break();
                     self.sink.begin_heading(level);
                 }
             }
@@ -288,7 +330,7 @@ impl<'a> Writer<'a> {
     }
 
     fn item(&mut self) {
-        self.sink.line_break();
+        self.block(Gap::Line);
         let indent = "  ".repeat(self.lists.len().saturating_sub(1));
         let mark = match self.lists.last_mut() {
             Some(Some(number)) => {
@@ -309,7 +351,7 @@ impl<'a> Writer<'a> {
             }
             "pre" | "listing" | "textarea" => {
                 self.preformatted = self.preformatted.saturating_sub(1);
-                self.sink.paragraph_break();
+                self.block(Gap::Paragraph);
             }
             "ul" | "ol" | "menu" => {
                 self.lists.pop();
@@ -318,9 +360,13 @@ impl<'a> Writer<'a> {
             }
             "li" => {
                 self.mark = None;
-                self.sink.line_break();
+                self.block(Gap::Line);
             }
-            "tr" => self.sink.line_break(),
+            "td" | "th" => self.cell = None,
+            "tr" | "table" => {
+                self.end_row();
+                self.block(gap_of(name));
+            }
             _ => {
                 if heading_level(name).is_some() {
                     self.sink.end_heading();
@@ -330,60 +376,21 @@ impl<'a> Writer<'a> {
         }
     }
 
-    fn block(&mut self, gap: Gap) {
-        match gap {
-            Gap::None => return,
-            Gap::Line => self.sink.line_break(),
-            // Within a list item a paragraph is a line, or every list would be spread over blank lines.
-            Gap::Paragraph if !self.lists.is_empty() => self.sink.line_break(),
-            Gap::Paragraph => self.sink.paragraph_break(),
-        }
+    fn end_row(&mut self) {
+        self.cell = None;
+        self.sink.line_break();
         self.blank = false;
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn text_of(html: &str) -> String {
-        let mut sink = TextSink::new(1_000_000, 10);
-        write_fragment(html, &mut sink).unwrap();
-        sink.finish().unwrap().text
-    }
-
-    #[test]
-    fn what_a_browser_does_not_show_is_left_out() {
-        let html = "<head><title>T</title><style>p{}</style></head><p>a<script>if (1 < 2) '<p>no'</script>b</p>\
-                    <noscript>no</noscript><div hidden>no<div>no</div></div><svg><text>no</text></svg><p>c";
-        assert_eq!(text_of(html), "ab\n\nc");
-    }
-
-    #[test]
-    fn blanks_collapse_and_entities_are_decoded() {
-        assert_eq!(text_of("<p> M&uuml;hle \n <b>am</b>  Bach&nbsp;&amp; Wehr </p>"), "Mühle am Bach & Wehr");
-    }
-
-    #[test]
-    fn lists_tables_and_code_keep_their_shape() {
-        assert_eq!(text_of("<ol><li>one<ul><li><p>a</p></li></ul></li><li> two</li></ol>"), "1. one\n  - a\n2. two");
-        assert_eq!(text_of("<table><tr><th>a</th> <th>b</th></tr><tr><td>1</td><td>2</table>"), "a\tb\n1\t2");
-        assert_eq!(text_of("<pre>x\n  y</pre>z"), "x\n  y\n\nz");
-    }
-
-    #[test]
-    fn a_page_is_its_content_and_its_title() {
-        let page = "<nav><ul><li>menu</ul></nav><header><h1>The mill</h1><p>banner</header><main><h1>Part</h1><p>The wheel turns.\
-                    <table><tr><td>1<td>2</table></main><aside>see also</aside><footer>imprint</footer>";
-        let mut sink = TextSink::new(1_000, 10);
-        let writer = Writer { scope: Scope::of(page), is_page: true, ..Writer::new(&mut sink, false) };
-        write(page, writer).unwrap();
-        assert_eq!(sink.finish().unwrap().text, "The mill\n\nPart\n\nThe wheel turns.\n\n1\t2");
-    }
-
-    #[test]
-    fn many_open_elements_are_no_problem() {
-        let html = "<div><ul><li><table><tr><td>".repeat(30_000) + "deep";
-        assert!(text_of(&html).ends_with("deep"));
+    fn block(&mut self, gap: Gap) {
+        // Within a list item a paragraph is a line, or every list would be spread over blank lines.
+        let gap = if self.lists.is_empty() { gap } else { gap.min(Gap::Line) };
+        match (&mut self.cell, gap) {
+            (_, Gap::None) => return,
+            (Some(cell), gap) => cell.due = cell.due.max(gap),
+            (None, Gap::Line) => self.sink.line_break(),
+            (None, Gap::Paragraph) => self.sink.paragraph_break(),
+        }
+        self.blank = false;
     }
 }

@@ -1,5 +1,8 @@
 //! Mail as it is sent (RFC 5322, MIME).
 
+use std::borrow::Cow;
+
+use mail_parser::decoders::{base64::base64_decode, quoted_printable::quoted_printable_decode};
 use mail_parser::{Address, Encoding, HeaderName, Message, MessageParser, MessagePart, MimeHeaders as _, PartType};
 
 use super::{Head, write_html};
@@ -101,7 +104,7 @@ fn guess(part: &MessagePart<'_>, whole: &[u8], sink: &mut TextSink) -> Option<St
     if is_stated || part.encoding != Encoding::None {
         return None;
     }
-    let bytes = whole.get(part.offset_body as usize..part.offset_end as usize)?;
+    let bytes = raw(part, whole);
     let encoding = text::guess(bytes, None, sink);
     Some(encoding.decode_without_bom_handling(bytes).0.into_owned())
 }
@@ -151,15 +154,35 @@ fn offer(part: &MessagePart<'_>, whole: &[u8], sink: &mut TextSink) -> Result<()
         sink.parts.leave_out(&name, None, LeftOut::Malformed);
         return Ok(());
     }
+    let undecoded;
     let content = match nested {
         // One that was not encoded stands in the file as it is.
-        Some(_) if part.encoding == Encoding::None => {
-            whole.get(part.offset_body as usize..part.offset_end as usize).unwrap_or_default()
-        }
+        Some(_) if part.encoding == Encoding::None => raw(part, whole),
         Some(nested) => nested.raw_message(),
+        None if matches!(part.body, PartType::Text(_) | PartType::Html(_)) => {
+            undecoded = bytes_of(part, whole);
+            &undecoded
+        }
         None => part.contents(),
     };
     sink.parts.offer(&name, Some(content.len() as u64), &mut &content[..])
+}
+
+/// A part's body as it stands in the mail, its encoding not undone.
+fn raw<'a>(part: &MessagePart<'_>, whole: &'a [u8]) -> &'a [u8] {
+    whole.get(part.offset_body as usize..part.offset_end as usize).unwrap_or_default()
+}
+
+/// The bytes of a text as somebody attached it. The parser has read them as characters, by what the mail says of them or by UTF-8, which loses what
+/// they were; a document's own reader knows better.
+fn bytes_of<'a>(part: &MessagePart<'_>, whole: &'a [u8]) -> Cow<'a, [u8]> {
+    let raw = raw(part, whole);
+    let decoded = match part.encoding {
+        Encoding::None => None,
+        Encoding::Base64 => base64_decode(raw),
+        Encoding::QuotedPrintable => quoted_printable_decode(raw),
+    };
+    decoded.map_or(Cow::Borrowed(raw), Cow::Owned)
 }
 
 /// Whether its encoding could not be undone: then the parser gives the encoded bytes as text.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use cfb::{CompoundFile, Version};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike as _, Utc};
 use encoding_rs::{Encoding, UTF_8, WINDOWS_1252};
 
 use super::{Head, rich, write_html};
@@ -109,13 +109,14 @@ impl<'a> Item<'a> {
             let encoding = self.code_page(INTERNET_CODE_PAGE);
             return write_html(&encoding.decode(&html).0, sink);
         }
-        match self.binary(root, RTF)?.map(|packed| rich::decompress(&packed)) {
-            None => Ok(()),
-            Some(Some(text)) if rtf::write(&text, sink).is_ok() => Ok(()),
-            Some(_) => {
+        let Some(packed) = self.binary(root, RTF)? else { return Ok(()) };
+        let unpacked = rich::decompress(&packed).ok_or_else(|| Failure::malformed("its body cannot be unpacked"));
+        match unpacked.and_then(|text| rtf::write(&text, sink)) {
+            Err(Failure::Malformed { .. }) => {
                 sink.warn(WarningCode::PartUnreadable, None, "the body is damaged and was left out");
                 Ok(())
             }
+            done => done,
         }
     }
 
@@ -221,7 +222,8 @@ impl<'a> Item<'a> {
         let too_large = || Failure::too_large("it expands to more than may be unpacked");
         self.remaining = self.remaining.checked_sub(stream.len()).ok_or_else(too_large)?;
         let mut bytes = Vec::new();
-        stream.take(self.remaining.saturating_add(1)).read_to_end(&mut bytes).map_err(|error| failure(&error))?;
+        let length = stream.len();
+        stream.take(length).read_to_end(&mut bytes).map_err(|error| failure(&error))?;
         Ok(Some(bytes))
     }
 
@@ -237,7 +239,9 @@ impl<'a> Item<'a> {
         /// 1601 to 1970, in seconds.
         const EPOCH: i64 = 11_644_473_600;
         let ticks = i64::from_le_bytes(self.short(number, 0x0040)?);
-        DateTime::from_timestamp(ticks / 10_000_000 - EPOCH, 0).filter(|_| ticks > 0)
+        let time = DateTime::from_timestamp(ticks / 10_000_000 - EPOCH, 0).filter(|_| ticks > 0)?;
+        // Later ones are no dates, and no form that mail knows can tell them.
+        (time.year() <= 9_999).then_some(time)
     }
 
     fn code_page(&self, number: u16) -> &'static Encoding {

@@ -3,22 +3,23 @@
 //! A sheet or a slide is a page, and so is what the producer rendered as one of a text. What was deleted by a tracked change is left out. A
 //! note stands where its document ends, with the number that refers to it.
 
-use std::collections::{HashMap, HashSet};
+mod lists;
+mod rows;
+
+use std::collections::HashSet;
 
 use quick_xml::events::{BytesStart, Event};
 
+use self::lists::Lists;
+use self::rows::Rows;
 use super::Input;
 use super::package::{Package, XmlPart, attribute, push_characters};
 use crate::ingest::limits::IngestLimits;
 use crate::ingest::sink::TextSink;
 use crate::ingest::wire::Failure;
 
-/// More empty cells in a row than this are told as so many.
-const MAX_GAP: usize = 50;
 /// How often a cell or a row with text is repeated at most: repetition is meant for what is empty.
 const MAX_REPEATED: usize = 1_000;
-/// Lists within lists; deeper ones are not indented further.
-const MAX_LISTS: usize = 32;
 
 /// A text, with the headers and footers of its pages.
 pub(super) fn extract_text(input: &Input, limits: &IngestLimits, sink: &mut TextSink) -> Result<(), Failure> {
@@ -44,7 +45,12 @@ fn extract(input: &Input, limits: &IngestLimits, sink: &mut TextSink, has_asides
             done => done?,
         }
     }
-    let footers = std::mem::take(&mut walker.footers);
+    let (headers, footers) = (std::mem::take(&mut walker.headers), std::mem::take(&mut walker.footers));
+    for line in headers {
+        sink.paragraph_break();
+        sink.text(&line)?;
+    }
+    sink.paragraph_break();
     let content = package.part("content.xml")?.ok_or_else(|| Failure::malformed("its main part is missing"))?;
     walker.walk(content, Place::Content, sink)?;
     sink.end_sections();
@@ -75,23 +81,6 @@ enum Place {
     Styles,
 }
 
-/// A list that is open: its style and how many items it has had.
-#[derive(Default)]
-struct List {
-    style: Option<String>,
-    items: u32,
-}
-
-/// A row that is open.
-#[derive(Default)]
-struct Row {
-    cells: Vec<String>,
-    /// How often the cell that is open is to stand there.
-    repeated: usize,
-    /// How often the row is to.
-    times: usize,
-}
-
 #[derive(Default)]
 struct Walker {
     /// Open elements within one that is left out, that one included.
@@ -100,16 +89,11 @@ struct Walker {
     paragraphs: Vec<String>,
     /// The level of the heading that is the outermost of them.
     heading: Option<u8>,
-    lists: Vec<List>,
-    /// The mark of the list item that is open, until its first paragraph takes it.
-    mark: Option<String>,
-    /// Styles of numbered lists by name and level, with what stands behind the number.
-    numbered: HashMap<(String, usize), String>,
-    list_style: String,
+    lists: Lists,
     /// The style that is open, and those whose paragraphs begin a page.
     style: String,
     breaking: HashSet<String>,
-    rows: Vec<Row>,
+    rows: Rows,
     is_spreadsheet: bool,
     /// The name of the sheet that is open, until its first row is written.
     sheet: Option<String>,
@@ -117,6 +101,8 @@ struct Walker {
     notes: Vec<Vec<String>>,
     in_note: bool,
     aside: Option<Aside>,
+    /// Each line once: the same words stand at the edges of even and of odd pages.
+    headers: Vec<String>,
     footers: Vec<String>,
 }
 
@@ -176,31 +162,26 @@ impl Walker {
                 sink.begin_heading(1);
             }
             b"style" => self.style = attribute(tag, b"name").unwrap_or_default(),
-            b"header" => self.aside = Some(Aside::Header),
-            b"footer" => self.aside = Some(Aside::Footer),
+            // Of all pages, or of even ones, or of the first.
+            b"header" | b"header-left" | b"header-first" => self.aside = Some(Aside::Header),
+            b"footer" | b"footer-left" | b"footer-first" => self.aside = Some(Aside::Footer),
             b"note" => {
                 self.notes.push(Vec::new());
                 let number = self.notes.len();
                 self.paragraphs.last_mut().into_iter().for_each(|text| text.push_str(&format!("[{number}]")));
             }
             b"note-body" => self.in_note = true,
-            b"list" if self.lists.len() < MAX_LISTS => {
-                let outer = self.lists.last().and_then(|list| list.style.clone());
-                self.lists.push(List { style: attribute(tag, b"style-name").or(outer), items: 0 });
-            }
-            b"list-item" => self.mark = self.next_mark(),
-            b"list-style" => self.list_style = attribute(tag, b"name").unwrap_or_default(),
-            b"list-level-style-number" => self.remember_numbered(tag),
+            b"list" => self.lists.begin(tag),
+            b"list-item" => self.lists.begin_item(),
+            b"list-style" => self.lists.define(attribute(tag, b"name").unwrap_or_default()),
+            b"list-level-style-number" => self.lists.define_numbered(tag),
             b"spreadsheet" => self.is_spreadsheet = true,
             b"table" if self.rows.is_empty() && self.paragraphs.is_empty() => {
                 sink.paragraph_break();
                 self.sheet = attribute(tag, b"name").filter(|_| self.is_spreadsheet);
             }
-            b"table-row" => {
-                let times = count_of(tag, b"number-rows-repeated");
-                self.rows.push(Row { times, ..Row::default() });
-            }
-            b"table-cell" | b"covered-table-cell" => self.start_cell(tag),
+            b"table-row" => self.rows.begin(tag),
+            b"table-cell" | b"covered-table-cell" => self.rows.begin_cell(tag),
             _ => self.empty(tag, sink)?,
         }
         Ok(())
@@ -211,18 +192,19 @@ impl Walker {
         let name = tag.local_name();
         match name.as_ref() {
             b"table-cell" | b"covered-table-cell" => {
-                self.start_cell(tag);
-                self.end_cell();
+                self.rows.begin_cell(tag);
+                self.rows.end_cell();
             }
             b"soft-page-break" if self.rows.is_empty() && !self.in_note => {
+                // What follows is no further item of a list and no further heading.
                 if let Some(begun) = self.paragraphs.first_mut().map(std::mem::take) {
-                    sink.text(&begun)?;
+                    self.end_paragraph(begun.trim_end(), self.heading.is_some(), sink)?;
                 }
                 if !sink.page_is_empty() {
                     sink.page_break()?;
                 }
             }
-            b"list-level-style-number" => self.remember_numbered(tag),
+            b"list-level-style-number" => self.lists.define_numbered(tag),
             b"paragraph-properties" if attribute(tag, b"break-before").as_deref() == Some("page") => {
                 self.breaking.insert(self.style.clone());
             }
@@ -247,18 +229,20 @@ impl Walker {
                     self.end_paragraph(text.trim_end(), name == b"h", sink)?;
                 }
             }
-            b"header" | b"footer" => self.aside = None,
+            b"header" | b"header-left" | b"header-first" | b"footer" | b"footer-left" | b"footer-first" => {
+                self.aside = None;
+            }
             // A slide's title may have several paragraphs. No other heading is open where a frame ends.
             b"frame" => sink.end_heading(),
             b"note-body" => self.in_note = false,
             b"list" => {
-                self.lists.pop();
+                self.lists.end();
                 if self.lists.is_empty() && self.rows.is_empty() {
                     sink.paragraph_break();
                 }
             }
-            b"list-item" => self.mark = None,
-            b"table-cell" | b"covered-table-cell" => self.end_cell(),
+            b"list-item" => self.lists.end_item(),
+            b"table-cell" | b"covered-table-cell" => self.rows.end_cell(),
             b"table-row" => self.end_row(sink)?,
             b"table" if self.rows.is_empty() && self.is_spreadsheet => sink.page_break()?,
             b"table" if self.rows.is_empty() && place == Place::Content => sink.paragraph_break(),
@@ -277,28 +261,22 @@ impl Walker {
             return Ok(());
         }
         if let Some(aside) = self.aside {
-            if aside == Aside::Footer {
-                if !self.footers.iter().any(|line| line == text) {
-                    self.footers.push(text.to_owned());
-                }
-                return Ok(());
+            let lines = if aside == Aside::Header { &mut self.headers } else { &mut self.footers };
+            if !lines.iter().any(|line| line == text) {
+                lines.push(text.to_owned());
             }
+            return Ok(());
         } else if self.in_note {
             self.notes.last_mut().into_iter().for_each(|note| note.push(text.trim().to_owned()));
             return Ok(());
-        } else if let Some(cell) = self.rows.last_mut().and_then(|row| row.cells.last_mut()) {
-            if !cell.is_empty() {
-                cell.push(' ');
-            }
-            // A row is a line, so a cell cannot have several.
-            cell.extend(text.trim().chars().map(|c| if matches!(c, '\n' | '\t') { ' ' } else { c }));
+        } else if self.rows.add(text.trim()) {
             return Ok(());
         }
         let is_item = !self.lists.is_empty();
         if !is_item {
             sink.paragraph_break();
         }
-        if let Some(mark) = self.mark.take().filter(|_| !is_heading) {
+        if let Some(mark) = self.lists.take_mark().filter(|_| !is_heading) {
             sink.text(&mark)?;
         }
         let level = self.heading.take_if(|_| is_heading);
@@ -315,61 +293,8 @@ impl Walker {
         Ok(())
     }
 
-    fn remember_numbered(&mut self, tag: &BytesStart<'_>) {
-        // A number without a format is not shown.
-        if attribute(tag, b"num-format").is_none_or(|format| format.is_empty()) {
-            return;
-        }
-        let level = count_of(tag, b"level");
-        let suffix = attribute(tag, b"num-suffix").unwrap_or_default();
-        self.numbered.insert((self.list_style.clone(), level), suffix);
-    }
-
-    fn next_mark(&mut self) -> Option<String> {
-        let level = self.lists.len();
-        let list = self.lists.last_mut()?;
-        list.items += 1;
-        let style = list.style.clone().unwrap_or_default();
-        let indent = "  ".repeat(level - 1);
-        Some(match self.numbered.get(&(style, level)) {
-            Some(suffix) => format!("{indent}{}{suffix} ", list.items),
-            None => format!("{indent}- "),
-        })
-    }
-
-    fn start_cell(&mut self, tag: &BytesStart<'_>) {
-        if let Some(row) = self.rows.last_mut() {
-            row.repeated = count_of(tag, b"number-columns-repeated");
-            row.cells.push(String::new());
-        }
-    }
-
-    fn end_cell(&mut self) {
-        let Some(row) = self.rows.last_mut() else { return };
-        let most = if row.cells.last().is_some_and(String::is_empty) { MAX_GAP } else { MAX_REPEATED };
-        if let Some(cell) = row.cells.last().cloned() {
-            row.cells.extend(std::iter::repeat_n(cell, row.repeated.min(most).saturating_sub(1)));
-        }
-        row.repeated = 1;
-    }
-
     fn end_row(&mut self, sink: &mut TextSink) -> Result<(), Failure> {
-        let Some(mut row) = self.rows.pop() else { return Ok(()) };
-        while row.cells.last().is_some_and(String::is_empty) {
-            row.cells.pop();
-        }
-        if row.cells.is_empty() {
-            return Ok(());
-        }
-        let line = row.cells.join("\t");
-        // A table within a cell is a part of that cell.
-        if let Some(cell) = self.rows.last_mut().and_then(|outer| outer.cells.last_mut()) {
-            if !cell.is_empty() {
-                cell.push(' ');
-            }
-            cell.push_str(&line.replace('\t', " "));
-            return Ok(());
-        }
+        let Some((line, times)) = self.rows.end() else { return Ok(()) };
         // A sheet without a row that has text leaves nothing, not even its name.
         if let Some(name) = self.sheet.take() {
             sink.begin_heading(1);
@@ -377,7 +302,7 @@ impl Walker {
             sink.end_heading();
             sink.paragraph_break();
         }
-        for _ in 0..row.times.min(MAX_REPEATED) {
+        for _ in 0..times {
             sink.text(&line)?;
             sink.line_break();
         }

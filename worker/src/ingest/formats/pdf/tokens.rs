@@ -284,6 +284,10 @@ impl<'a> Tokens<'a> {
                     depth += 1;
                     self.at += 2;
                 }
+                b'<' => {
+                    let end = self.data[self.at..].iter().position(|byte| *byte == b'>');
+                    self.at = end.map_or(self.data.len(), |end| self.at + end + 1);
+                }
                 b'>' if next == Some(&b'>') => {
                     depth -= 1;
                     self.at += 2;
@@ -305,16 +309,19 @@ impl<'a> Tokens<'a> {
     }
 
     /// From behind `ID` to behind the `EI` that ends the data: one between blanks with something like text behind it, for
-    /// binary data may hold the two letters by chance.
+    /// binary data may hold the two letters by chance. Without such a one, the first that a blank follows.
     fn skip_image_data(&mut self) {
         let is_blank = |byte: &u8| byte.is_ascii_whitespace() || *byte == 0;
         let rest = self.data.get(self.at + 1..).unwrap_or_default();
-        let end = rest.windows(2).enumerate().position(|(at, pair)| {
-            pair == b"EI"
-                && (at == 0 || is_blank(&rest[at - 1]))
-                && rest.get(at + 2).is_none_or(is_blank)
+        let ends = || {
+            let pairs = rest.windows(2).enumerate().filter(|(_, pair)| *pair == b"EI").map(|(at, _)| at);
+            pairs.filter(|at| rest.get(at + 2).is_none_or(is_blank))
+        };
+        let is_likely = |at: &usize| {
+            (*at == 0 || is_blank(&rest[at - 1]))
                 && rest[at + 2..].iter().take(10).all(|byte| is_blank(byte) || (0x20..0x7f).contains(byte))
-        });
+        };
+        let end = ends().find(is_likely).or_else(|| ends().next());
         self.at = end.map_or(self.data.len(), |end| self.at + 1 + end + 2);
     }
 }
@@ -348,68 +355,4 @@ pub(super) fn decoded_name(name: &[u8]) -> Cow<'_, [u8]> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Every operator with its operands, in a form that is easy to compare.
-    fn read(content: &str) -> Vec<String> {
-        let mut tokens = Tokens::new(content.as_bytes());
-        let mut operators = Vec::new();
-        while let Some(operator) = tokens.next_operator() {
-            let mut line: Vec<String> = Vec::new();
-            for operand in tokens.operands.all() {
-                line.push(match operand {
-                    Operand::Number(number) => number.to_string(),
-                    Operand::Name(name) => format!("/{}", String::from_utf8_lossy(&decoded_name(name))),
-                    Operand::String(range) => {
-                        format!("({})", String::from_utf8_lossy(tokens.operands.string(range).unwrap()))
-                    }
-                    Operand::Dict(dict) => String::from_utf8_lossy(dict).into_owned(),
-                    Operand::Other => "?".to_owned(),
-                });
-            }
-            line.push(String::from_utf8_lossy(operator).into_owned());
-            operators.push(line.join(" "));
-        }
-        operators
-    }
-
-    #[test]
-    fn operators_come_with_their_operands() {
-        assert_eq!(
-            read("q 1 0 0 -1.5 +2 .25 cm/F1 12 Tf[(a)-120(b)]TJ T*(c)' Q"),
-            ["q", "1 0 0 -1.5 2 0.25 cm", "/F1 12 Tf", "(a) -120 (b) TJ", "T*", "(c) '", "Q"]
-        );
-    }
-
-    #[test]
-    fn strings_are_decoded() {
-        assert_eq!(
-            read(
-                r"(a\(b\)(c)\101\n\) \
-d) Tj <48 65 6c6C 6> Tj"
-            ),
-            ["(a(b)(c)A\n) d) Tj", "(Hell`) Tj"]
-        );
-        assert_eq!(read("(no end"), Vec::<String>::new());
-    }
-
-    #[test]
-    fn dictionaries_are_kept_whole() {
-        assert_eq!(
-            read("/Span << /ActualText (x >> y) /A << /B 1 >> >> BDC EMC"),
-            ["/Span << /ActualText (x >> y) /A << /B 1 >> >> BDC", "EMC"]
-        );
-    }
-
-    #[test]
-    fn an_inline_image_is_one_operator() {
-        assert_eq!(read("BI /W 2 /H 2 ID \u{1}EI\u{2} Tj (x) EI Q (after) Tj"), ["/W 2 /H 2 BI", "Q", "(after) Tj"]);
-    }
-
-    #[test]
-    fn rubbish_is_stepped_over() {
-        assert_eq!(read("]] >> ) } 1 -- 2 Td % comment Tj\n/A#42 gs"), ["1 -0 2 Td", "/AB gs"]);
-        assert_eq!(read("<< /Open ("), Vec::<String>::new());
-    }
-}
+mod tests;

@@ -3,10 +3,13 @@
 //! calamine reads them: values as they were last computed, dates as dates. An XLSX is streamed cell by cell; an XLS is held in memory whole, which
 //! the child's limit bounds.
 
+mod beside;
+
 use std::io::{BufReader, Read, Seek};
 
 use calamine::{Data, DataRef, ExcelDateTime, Reader as _, Xls, XlsError, Xlsx, XlsxError};
 
+use self::beside::Beside;
 use super::Input;
 use super::package::Package;
 use crate::ingest::document::WarningCode;
@@ -18,16 +21,32 @@ use crate::ingest::wire::Failure;
 const MAX_GAP: u32 = 50;
 
 pub(super) fn extract_xlsx(input: &Input, limits: &IngestLimits, sink: &mut TextSink) -> Result<(), Failure> {
-    Package::open(input, limits.max_expanded_bytes)?.read_core_properties(&mut sink.metadata);
+    let mut package = Package::open(input, limits.max_expanded_bytes)?;
+    package.read_core_properties(&mut sink.metadata);
     let mut book = Xlsx::new(BufReader::new(input.reader())).map_err(|error| xlsx_failure(&error))?;
+    // Where this cannot be read, the cells still can.
+    let beside = Beside::of(&mut package).unwrap_or_default();
     for name in book.sheet_names() {
-        match write_streamed(&mut book, &name, sink) {
+        let mut rows = Rows::new(sink, &name);
+        let mut done = write_streamed(&mut book, &mut rows);
+        if done.is_ok() {
+            done =
+                beside.lines(&mut package, &name).and_then(|lines| lines.iter().try_for_each(|line| rows.beside(line)));
+        }
+        match done {
             Err(Failure::Malformed { .. }) => damaged(&name, sink),
             done => done?,
         }
         sink.page_break()?;
     }
     Ok(())
+}
+
+/// Whether a compound file holds a workbook of Excel, whatever else.
+pub(super) fn is_workbook(input: &Input) -> bool {
+    let Ok(file) = cfb::CompoundFile::open(BufReader::new(input.reader())) else { return false };
+    // The name that Excel 95 gave it is the shorter one.
+    ["/Workbook", "/Book"].iter().any(|name| file.is_stream(name))
 }
 
 pub(super) fn extract_xls(input: &Input, _limits: &IngestLimits, sink: &mut TextSink) -> Result<(), Failure> {
@@ -54,13 +73,12 @@ fn damaged(name: &str, sink: &mut TextSink) {
     sink.warn(WarningCode::PartUnreadable, Some(page), format!("the sheet {name:?} could not be read to its end"));
 }
 
-fn write_streamed<R: Read + Seek>(book: &mut Xlsx<R>, name: &str, sink: &mut TextSink) -> Result<(), Failure> {
-    let mut cells = match book.worksheet_cells_reader(name) {
+fn write_streamed<R: Read + Seek>(book: &mut Xlsx<R>, rows: &mut Rows<'_>) -> Result<(), Failure> {
+    let mut cells = match book.worksheet_cells_reader(rows.name) {
         // A sheet that is a chart.
         Err(XlsxError::NotAWorksheet(_)) => return Ok(()),
         cells => cells.map_err(|error| xlsx_failure(&error))?,
     };
-    let mut rows = Rows::new(sink, name);
     while let Some(cell) = cells.next_cell().map_err(|error| xlsx_failure(&error))? {
         rows.cell(cell.get_position(), &text(cell.get_value()))?;
     }
@@ -70,14 +88,33 @@ fn write_streamed<R: Read + Seek>(book: &mut Xlsx<R>, name: &str, sink: &mut Tex
 /// Writes cells in the order of rows and columns; a sheet without any leaves nothing, not even its name.
 struct Rows<'a> {
     sink: &'a mut TextSink,
-    name: Option<&'a str>,
+    name: &'a str,
+    /// The name is written.
+    is_begun: bool,
     row: Option<u32>,
     column: u32,
 }
 
 impl<'a> Rows<'a> {
     fn new(sink: &'a mut TextSink, name: &'a str) -> Self {
-        Self { sink, name: Some(name), row: None, column: 0 }
+        Self { sink, name, is_begun: false, row: None, column: 0 }
+    }
+
+    fn begin(&mut self) -> Result<(), Failure> {
+        if !std::mem::replace(&mut self.is_begun, true) {
+            self.sink.begin_heading(1);
+            self.sink.text(self.name)?;
+            self.sink.end_heading();
+            self.sink.paragraph_break();
+        }
+        Ok(())
+    }
+
+    /// A line that stands in no cell.
+    fn beside(&mut self, line: &str) -> Result<(), Failure> {
+        self.begin()?;
+        self.sink.paragraph_break();
+        self.sink.text(line)
     }
 
     fn cell(&mut self, (row, column): (u32, u32), text: &str) -> Result<(), Failure> {
@@ -85,12 +122,7 @@ impl<'a> Rows<'a> {
         if text.is_empty() {
             return Ok(());
         }
-        if let Some(name) = self.name.take() {
-            self.sink.begin_heading(1);
-            self.sink.text(name)?;
-            self.sink.end_heading();
-            self.sink.paragraph_break();
-        }
+        self.begin()?;
         if self.row != Some(row) {
             self.sink.line_break();
             (self.row, self.column) = (Some(row), 0);
