@@ -1,3 +1,11 @@
+-- Ranking and phrases read a vector of each candidate, which is compressed in its row: LZ4 is undone several times faster. Servers that were built
+-- without it, of which there are few, keep what they have.
+DO $$ BEGIN
+    ALTER TABLE asset_chunks ALTER COLUMN search SET COMPRESSION lz4, ALTER COLUMN text SET COMPRESSION lz4;
+EXCEPTION WHEN feature_not_supported THEN
+    RAISE NOTICE 'this server has no LZ4';
+END $$;
+
 -- Which part a new asset goes to, by a look at few assets: of many small ones a part holds thousands, and to sum them up for each that is stored
 -- cost more than storing it. Where the first 512 do not fill a part, all are summed up for one asset in 64, so that a part has about 64 assets of
 -- that size more than is meant, which does no harm.

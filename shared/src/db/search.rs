@@ -188,56 +188,74 @@ struct Row {
     highlighted: String,
 }
 
-/// Chunks that match one of the queries, as many as are ranked at most. `IS NOT DISTINCT FROM` asks what `=` asks and lets no other index be used
-/// than the vectors': to find a frequent word by reading an organisation's rows until there are enough looks cheap to the planner and is, unless
-/// that organisation happens not to use the word.
-macro_rules! candidates {
-    ($query:literal) => {
+/// Chunks that match a query.
+macro_rules! chunks {
+    ($condition:literal) => {
         concat!(
             "SELECT chunk.asset_id, chunk.ordinal, chunk.search_config, chunk.search
              FROM asset_chunks AS chunk
-             WHERE chunk.org_id IS NOT DISTINCT FROM $1 AND ($2::uuid IS NULL OR chunk.asset_id IS NOT DISTINCT FROM $2)
-               AND chunk.search @@ ",
-            $query,
-            "::tsquery
-               AND (SELECT state = 'ready' FROM assets WHERE org_id = $1 AND id = chunk.asset_id)"
+             WHERE ",
+            $condition,
+            " AND (SELECT state = 'ready' FROM assets WHERE org_id = $1 AND id = chunk.asset_id)"
         )
     };
 }
 
-/// One statement, so that the chunks of the scope that has enough are looked for once. A scope that is not needed is not read: its condition
-/// depends on no row, and is asked before.
-const PAGE: &str = concat!(
-    "WITH newest AS MATERIALIZED (",
-    candidates!("$3"),
-    " LIMIT $6),
-    newer AS MATERIALIZED (",
-    candidates!("$4"),
-    " AND (SELECT count(*) < $6 FROM newest) LIMIT $6),
-    every AS MATERIALIZED (",
-    candidates!("$5"),
-    " AND (SELECT count(*) < $6 FROM newest) AND (SELECT count(*) < $6 FROM newer) LIMIT $6),
-    candidates AS (
-        SELECT * FROM newest WHERE (SELECT count(*) >= $6 FROM newest)
-        UNION ALL SELECT * FROM newer WHERE (SELECT count(*) >= $6 FROM newer)
-        UNION ALL SELECT * FROM every
-    ),
-    asked (config, query) AS MATERIALIZED (SELECT config, query::tsquery FROM UNNEST($7::text[], $8::text[]) AS q (config, query)),
+/// A page of the best among the candidates, with what is shown of each.
+macro_rules! page {
+    ($candidates:expr) => {
+        concat!(
+            "WITH ",
+            $candidates,
+            ",
+    asked (config, query) AS MATERIALIZED (SELECT config, query::tsquery FROM UNNEST($4::text[], $5::text[]) AS q (config, query)),
     ranked AS (
         SELECT asset_id, ordinal, config, query, ts_rank(search, query) AS rank
         FROM candidates JOIN asked ON config = search_config
     ),
     shown AS MATERIALIZED (
         SELECT * FROM ranked
-        WHERE $9::real IS NULL OR rank < $9 OR rank = $9 AND (asset_id < $10 OR asset_id = $10 AND ordinal > $11)
-        ORDER BY rank DESC, asset_id DESC, ordinal LIMIT $12
+        WHERE $6::real IS NULL OR rank < $6 OR rank = $6 AND (asset_id < $7 OR asset_id = $7 AND ordinal > $8)
+        ORDER BY rank DESC, asset_id DESC, ordinal LIMIT $9
     )
     SELECT assets.id AS asset, name, title, media_type, chunk.ordinal, page, start_char, end_char, rank, text,
            ts_headline(config::regconfig, search_text(text), query, E'HighlightAll=true, StartSel=\\x01, StopSel=\\x02') AS highlighted
     FROM shown JOIN asset_chunks AS chunk ON chunk.org_id = $1 AND chunk.asset_id = shown.asset_id AND chunk.ordinal = shown.ordinal
          JOIN assets ON assets.org_id = $1 AND assets.id = shown.asset_id
     ORDER BY rank DESC, shown.asset_id DESC, shown.ordinal"
-);
+        )
+    };
+}
+
+/// One statement, so that the chunks of the scope that has enough are looked for once. A scope that is not needed is not read: its condition
+/// depends on no row, and is asked before. The groups are passed over where they, at most sixteen times as large as the parts, are bound
+/// to have too few.
+///
+/// `IS NOT DISTINCT FROM` asks what `=` asks and lets no other index be used than the vectors': to find a frequent word by reading an
+/// organisation's rows until there are enough looks cheap to the planner and is, unless that organisation happens not to use the word.
+const PAGE: &str = page!(concat!(
+    "newest AS MATERIALIZED (",
+    chunks!("chunk.org_id IS NOT DISTINCT FROM $1 AND chunk.search @@ $10::tsquery"),
+    " LIMIT $3),
+    newer AS MATERIALIZED (",
+    chunks!("chunk.org_id IS NOT DISTINCT FROM $1 AND chunk.search @@ $11::tsquery"),
+    " AND (SELECT count(*) < $3 AND count(*) * 16 >= $3 FROM newest) LIMIT $3),
+    every AS MATERIALIZED (",
+    chunks!("chunk.org_id IS NOT DISTINCT FROM $1 AND chunk.search @@ $2::tsquery"),
+    " AND (SELECT count(*) < $3 FROM newest) AND (SELECT count(*) < $3 FROM newer) LIMIT $3),
+    candidates AS (
+        SELECT * FROM newest WHERE (SELECT count(*) >= $3 FROM newest)
+        UNION ALL SELECT * FROM newer WHERE (SELECT count(*) >= $3 FROM newer)
+        UNION ALL SELECT * FROM every
+    )"
+));
+
+/// Within one document, whose chunks are few beside those of its part as a rule: the planner knows by which index.
+const PAGE_OF_ASSET: &str = page!(concat!(
+    "candidates AS MATERIALIZED (",
+    chunks!("chunk.org_id = $1 AND chunk.asset_id = $10 AND chunk.search @@ $2::tsquery"),
+    " LIMIT $3)"
+));
 
 async fn page(
     connection: &mut PgConnection,
@@ -273,34 +291,23 @@ async fn part(connection: &mut PgConnection, search: &Search<'_>) -> Result<Opti
 /// Parts of a group; as in the function `search_places` of the database.
 const GROUP: i32 = 8;
 
-/// The queries over the newest part, the newest group and all of the organisation's assets. Those that would read the same as the last are none.
-fn scopes(search: &Search<'_>, (queries, part): (&[Query], i32)) -> (Option<String>, Option<String>, String) {
-    let in_places = |places: &[String]| each_in_its_own_language(search.org, queries, places);
-    if search.asset.is_some() {
-        return (None, None, in_places(&[format!(":{part}")]));
-    }
-    // The newest one may just have begun, so the one before is taken too.
-    let newest =
-        |of: i32, kind: &str| (of >= 2).then(|| in_places(&[format!(":{kind}{of}"), format!(":{kind}{}", of - 1)]));
-    (newest(part, ""), newest(part / GROUP, "g"), in_places(&[String::new()]))
-}
-
-/// A page of what the queries find.
+/// A page of what the queries find, in one document or in all.
 async fn rows(
     connection: &mut PgConnection,
     search: &Search<'_>,
     limits: SearchLimits,
     (queries, part): (&[Query], i32),
 ) -> Result<Vec<Row>, sqlx::Error> {
-    let (newest, newer, every) = scopes(search, (queries, part));
+    let in_places = |places: &[String]| each_in_its_own_language(search.org, queries, places);
+    // The newest one may just have begun, so the one before is taken too. Where these are all that there are, they are asked last alone.
+    let newest =
+        |of: i32, kind: &str| (of >= 2).then(|| in_places(&[format!(":{kind}{of}"), format!(":{kind}{}", of - 1)]));
+    let place = if search.asset.is_some() { format!(":{part}") } else { String::new() };
     let (configs, texts): (Vec<&str>, Vec<&str>) =
         queries.iter().map(|query| (query.config.as_str(), query.query.as_str())).unzip();
-    sqlx::query_as(PAGE)
+    let page = sqlx::query_as(if search.asset.is_some() { PAGE_OF_ASSET } else { PAGE })
         .bind(search.org)
-        .bind(search.asset)
-        .bind(newest)
-        .bind(newer)
-        .bind(every)
+        .bind(in_places(&[place]))
         .bind(i64::from(limits.candidates))
         .bind(configs)
         .bind(texts)
@@ -308,9 +315,11 @@ async fn rows(
         .bind(search.after.map(|after| after.asset))
         .bind(search.after.map(|after| after.ordinal))
         // One more than asked for tells whether there is a next page.
-        .bind(i64::from(search.limit) + 1)
-        .fetch_all(connection)
-        .await
+        .bind(i64::from(search.limit) + 1);
+    match search.asset {
+        Some(asset) => page.bind(asset).fetch_all(connection).await,
+        None => page.bind(newest(part, "")).bind(newest(part / GROUP, "g")).fetch_all(connection).await,
+    }
 }
 
 /// One query over all chunks of these places, of which each is asked as its own configuration reads the text. Places are named as the function
