@@ -164,7 +164,7 @@ fn text_with_colons_is_no_mail() {
 
 #[test]
 fn binaries_are_unsupported() {
-    assert_eq!(detect(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"), unsupported("image/png"));
+    assert_eq!(detect(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"), MediaType::Png);
     assert_eq!(
         detect(&[b"\x7fELF\x02\x01\x01\0".as_slice(), &[0; 56]].concat()),
         unsupported("application/x-executable")

@@ -7,6 +7,8 @@ mod documents;
 mod headings;
 mod hostile;
 mod make;
+mod ocr;
+mod ocr_limits;
 mod outlook;
 mod packages;
 mod pdf;
