@@ -19,8 +19,12 @@ pub fn with_ocr() -> IngestLimits {
     let config = OcrConfig::of_languages("eng").unwrap();
     let own_program = PathBuf::from(env!("CARGO_BIN_EXE_millrace-worker"));
     let ocr = OcrLimits::find(&config, &own_program).unwrap_or_else(|error| panic!("{error}"));
-    // An unoptimised build draws slowly, and the fixture has 200 dots per inch.
-    IngestLimits { ocr: Some(OcrLimits { dpi: 200, ..ocr }), ..limits() }
+    // An unoptimised build on a busy machine draws slowly, and the fixture has 200 dots per inch.
+    IngestLimits {
+        ocr: Some(OcrLimits { dpi: 200, page_limit: Duration::from_secs(150), ..ocr }),
+        wall_limit: Duration::from_secs(150),
+        ..limits()
+    }
 }
 
 pub fn scan() -> DynamicImage {

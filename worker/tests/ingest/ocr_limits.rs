@@ -26,7 +26,9 @@ fn stand_in(line: &str) -> TempDir {
 /// Limits under which that program reads the pages, but one that is real for the page's time.
 fn limits_with(folder: &TempDir, page_limit: Duration) -> IngestLimits {
     let limits = with_ocr();
-    let ocr = limits.ocr.clone().map(|ocr| OcrLimits { program: folder.path().join("tesseract"), page_limit, ..ocr });
+    // Coarse, so that drawing is a small part of that time.
+    let program = folder.path().join("tesseract");
+    let ocr = limits.ocr.clone().map(|ocr| OcrLimits { program, page_limit, dpi: 70, ..ocr });
     IngestLimits { ocr, warm_children: 0, ..limits }
 }
 
