@@ -132,7 +132,7 @@ impl Extractor {
         let errand = Errand { file, scratch, recognised: recognised.map(|recognised| recognised.file), task };
         let (answer, usage) = self.have_done(errand, self.limits.wall_limit, cancel).await?;
         let Read { mut document, silent } = match answer {
-            Ok(Answer::Document(read)) => read,
+            Ok(Answer::Document(read)) => *read,
             Ok(Answer::Drawn(_)) => return Err(no_answer()),
             Err(error) => return Ok((Err(error), usage)),
         };

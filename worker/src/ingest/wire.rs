@@ -76,7 +76,7 @@ pub(super) enum Reply {
 /// What a child gave.
 #[derive(Debug)]
 pub(super) enum Answer {
-    Document(Read),
+    Document(Box<Read>),
     Drawn(Picture),
 }
 
@@ -196,7 +196,7 @@ pub(super) fn read_reply(mut bytes: Vec<u8>) -> Result<(Result<Answer, Failure>,
             if !are_pages || !silent.is_sorted_by(|one, next| one < next) {
                 return Err(ReplyError::Offsets);
             }
-            Ok(Answer::Document(Read { document, silent }))
+            Ok(Answer::Document(Box::new(Read { document, silent })))
         }
     };
     Ok((result, usage))

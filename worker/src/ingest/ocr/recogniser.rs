@@ -144,12 +144,12 @@ impl Recogniser<'_> {
         let mut running = self.extractor.spawner.run(run).await?;
         let ended = running.end_within(limit, 0, self.until.cancel).await;
         let length = said.metadata()?.len() - offset;
-        let result = self.judge(ended?)?;
+        let result = self.judge(&ended?)?;
         Ok(result.map_or(PageResult::Said { offset, length }, PageResult::Failed))
     }
 
     /// What tesseract's end means: nothing, or why the page failed.
-    fn judge(&self, exit: Exit) -> Result<Option<String>, Trouble> {
+    fn judge(&self, exit: &Exit) -> Result<Option<String>, Trouble> {
         let said = String::from_utf8_lossy(&exit.stderr);
         // What leptonica and the C++ library say where there is no memory; the former may go on, and find an empty page.
         if said.contains("malloc fail") || said.contains("bad_alloc") || said.contains("cannot allocate memory") {
