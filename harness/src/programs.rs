@@ -12,13 +12,15 @@ use tokio::process::Command;
 
 use crate::run_dir::lock_file;
 
-/// A server that the harness can run.
+/// A program that the harness or a test runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Program {
     /// Redis or Valkey.
     Redis,
     /// Postgres: `postgres` and `initdb`, which must be of one installation.
     Postgres,
+    /// Tesseract, with which workers read scanned pages.
+    Tesseract,
 }
 
 impl Program {
@@ -26,6 +28,7 @@ impl Program {
         match self {
             Self::Redis => "redis-server (or valkey-server)",
             Self::Postgres => "postgres (with initdb)",
+            Self::Tesseract => "tesseract",
         }
     }
 
@@ -33,6 +36,7 @@ impl Program {
         match self {
             Self::Redis => "redis-server",
             Self::Postgres => "postgresql",
+            Self::Tesseract => "tesseract-ocr",
         }
     }
 
@@ -40,6 +44,7 @@ impl Program {
         match self {
             Self::Redis => "redis",
             Self::Postgres => "postgresql",
+            Self::Tesseract => "tesseract",
         }
     }
 }
@@ -130,6 +135,7 @@ impl Search {
                 let bin = real.parent()?;
                 bin.join("initdb").is_file().then(|| bin.to_owned())
             }),
+            Program::Tesseract => self.file("tesseract"),
         }
     }
 
@@ -180,8 +186,14 @@ fn advice(missing: &[Program]) -> String {
         ("sudo apt-get install", Program::debian_package)
     };
     let packages: Vec<&str> = missing.iter().map(|program| package(*program)).collect();
+    // Nobody runs this one elsewhere.
+    let or_else = if missing.contains(&Program::Tesseract) {
+        ""
+    } else {
+        ", or set REDIS_URL and DATABASE_URL to servers you run"
+    };
     format!(
-        "{} not found: install with `{tool} {}` (or your system's packages), or set REDIS_URL and DATABASE_URL to servers you run",
+        "{} not found: install with `{tool} {}` (or your system's packages){or_else}",
         names.join(" and "),
         packages.join(" "),
     )

@@ -44,6 +44,10 @@ pub enum MediaType {
     Msg,
     Zip,
     PlainText,
+    Png,
+    Jpeg,
+    Tiff,
+    WebP,
     /// Anything else, with the detected MIME type (`application/octet-stream` where nothing is known).
     Unsupported(String),
 }
@@ -53,7 +57,7 @@ pub(crate) const PPTX: &str = "application/vnd.openxmlformats-officedocument.pre
 pub(crate) const XLSX: &str = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet";
 
 /// What can be extracted.
-const KNOWN: [(MediaType, &str); 17] = [
+const KNOWN: [(MediaType, &str); 21] = [
     (MediaType::Pdf, "application/pdf"),
     (MediaType::Docx, DOCX),
     (MediaType::Pptx, PPTX),
@@ -71,6 +75,10 @@ const KNOWN: [(MediaType, &str); 17] = [
     (MediaType::Msg, "application/vnd.ms-outlook"),
     (MediaType::Zip, "application/zip"),
     (MediaType::PlainText, "text/plain"),
+    (MediaType::Png, "image/png"),
+    (MediaType::Jpeg, "image/jpeg"),
+    (MediaType::Tiff, "image/tiff"),
+    (MediaType::WebP, "image/webp"),
 ];
 
 impl MediaType {
@@ -82,9 +90,14 @@ impl MediaType {
         }
     }
 
-    /// Whether Millrace has an extractor for it.
+    /// Whether Millrace has an extractor for it. One for [pictures](Self::is_picture) it has only with character recognition.
     pub fn is_supported(&self) -> bool {
-        !matches!(self, Self::Unsupported(_))
+        !matches!(self, Self::Unsupported(_)) && !self.is_picture()
+    }
+
+    /// Whether it is a picture that character recognition can read.
+    pub fn is_picture(&self) -> bool {
+        matches!(self, Self::Png | Self::Jpeg | Self::Tiff | Self::WebP)
     }
 
     fn unsupported(mime: &str) -> Self {
@@ -137,7 +150,7 @@ pub fn detect(head: &[u8]) -> MediaType {
         return media_type;
     }
     let mime = infer::get(head).map_or("application/octet-stream", |kind| kind.mime_type());
-    MediaType::unsupported(mime)
+    MediaType::from(mime.to_owned())
 }
 
 /// A PDF header within the first 1,024 bytes (ISO 32000-1, annex H.3.4.1: viewers accept junk before it).

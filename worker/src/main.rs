@@ -13,7 +13,8 @@ use millrace_worker::{
 
 const USAGE: &str = "\
 usage: millrace-worker                        serve the queues of MILLRACE_QUEUES
-       millrace-worker extract [--json] FILE  print the text of one file
+       millrace-worker extract [--json] [--ocr LANGUAGES] FILE
+                                              print the text of one file
        millrace-worker health [live|ready]    ask the one that works here whether it is well
 Settings are environment variables; docs/configuration.md lists them.";
 
@@ -22,6 +23,7 @@ fn main() -> ExitCode {
     match arguments.first().and_then(|name| name.to_str()) {
         // No runtime may start here: its threads would count against the child's memory limit.
         Some(ingest::CHILD_COMMAND) => ingest::child_main(),
+        Some(ingest::LAUNCH_COMMAND) => ingest::launch_main(),
         Some("extract") => ingest::command::run(&arguments[1..], IngestLimits::default()),
         Some("health") => {
             health::command(&arguments[1..], || WorkerConfig::load(&Source::from_process()).map(|config| config.bind))

@@ -49,6 +49,8 @@ pub async fn serve_without_ledger(config: WorkerConfig) -> anyhow::Result<()> {
 
 async fn serve_with(config: WorkerConfig, truth: Truth) -> anyhow::Result<()> {
     let (shutdown, _listener) = signals::listen().context("signals cannot be listened to")?;
+    // First of all, because a worker that lacks what its jobs need must not look as if it worked.
+    let handlers = Arc::new(handlers::all(kinds(&config), &config)?);
     let metrics = telemetry::init_metrics()?;
     let pool = db::pool(&config.common.database, "millrace-worker")?;
     let queues = Queues::connect(&config.common.redis_url, REDIS_TIMEOUT)?;
@@ -83,7 +85,7 @@ async fn serve_with(config: WorkerConfig, truth: Truth) -> anyhow::Result<()> {
         pool: pool.clone(),
         queues,
         handlers_queues,
-        handlers: Arc::new(handlers::all(kinds(&config), &config)?),
+        handlers,
         worker,
         serves: config.queues.clone(),
         lease: config.lease,

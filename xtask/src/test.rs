@@ -10,7 +10,8 @@ use std::{
 use anyhow::{Context, Result};
 use clap::Args;
 use millrace_harness::{
-    Binaries, PostgresOptions, PostgresServer, Profile, RunDir, TEST_POSTGRES, TEST_TEMPLATE, random_hex,
+    Binaries, PostgresOptions, PostgresServer, Profile, Program, RunDir, Search, TEST_POSTGRES, TEST_TEMPLATE,
+    random_hex,
 };
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::signal::unix::{SignalKind, signal};
@@ -40,6 +41,8 @@ enum Runner {
 pub(crate) async fn run(arguments: &TestArgs) -> Result<ExitCode> {
     show::heading("Building");
     let binaries = Binaries::build_with_tests(Profile::Debug).await?;
+    // Servers are looked for when they are started; this one tests start themselves.
+    Search::default().require(&[Program::Tesseract]).await?;
     let run = RunDir::create()?;
     let database = SharedDatabase::start(&run, &binaries).await?;
     let environment = database.environment(&binaries);

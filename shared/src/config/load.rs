@@ -1,5 +1,7 @@
 //! From a [`Source`] to typed configuration. Problems are collected, not returned at the first.
 
+mod ocr;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -74,6 +76,7 @@ impl WorkerConfig {
         let lease = reader.value(&table::LEASE, parse::duration);
         let drain_timeout = reader.value(&table::DRAIN_TIMEOUT, parse::duration);
         let extract = reader.extract();
+        let ocr = reader.ocr();
         let fetch = reader.fetch();
         let retention = reader.retention();
         let address_file = reader.path(&table::ADDRESS_FILE);
@@ -85,6 +88,7 @@ impl WorkerConfig {
                 lease: lease?,
                 drain_timeout: drain_timeout?,
                 extract: extract?,
+                ocr,
                 fetch: fetch?,
                 retention: retention?,
                 address_file,

@@ -160,6 +160,23 @@ pub struct ExtractConfig {
     pub chunk_overlap_chars: u32,
 }
 
+/// Character recognition of scanned pages and pictures, by the program `tesseract`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OcrConfig {
+    /// What the texts are written in, as tesseract names it; at least one.
+    pub languages: Vec<String>,
+    /// How long one page may take.
+    pub page_timeout: Duration,
+    /// Most pages of one document.
+    pub max_pages: u32,
+    /// Dots per inch at which pages are drawn.
+    pub dpi: u32,
+    /// Memory limit of the process that recognises one page.
+    pub memory_bytes: u64,
+    /// Where tesseract's languages are, if not in their usual place (`TESSDATA_PREFIX`).
+    pub tessdata: Option<PathBuf>,
+}
+
 /// How documents are fetched by their URL.
 #[derive(Debug, Clone)]
 pub struct FetchConfig {
@@ -212,6 +229,8 @@ pub struct WorkerConfig {
     pub drain_timeout: Duration,
     /// Document parsing.
     pub extract: ExtractConfig,
+    /// Character recognition, if it is on.
+    pub ocr: Option<OcrConfig>,
     /// Fetching documents.
     pub fetch: FetchConfig,
     /// How long the ledger keeps what is over.

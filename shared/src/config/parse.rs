@@ -105,6 +105,22 @@ pub(super) fn networks(text: &str) -> Parsed<Vec<Network>> {
     parts.map(|part| part.parse().map_err(|error: crate::fetch::NetworkError| format!("is wrong: {error}"))).collect()
 }
 
+/// `eng+deu`, as tesseract names its languages: files, or scripts such as `script/Latin`.
+pub(super) fn ocr_languages(text: &str) -> Parsed<Vec<String>> {
+    let mut languages: Vec<String> = Vec::new();
+    for name in text.split('+').map(str::trim) {
+        let is_word = |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        if !name.strip_prefix("script/").map_or_else(|| is_word(name), is_word) {
+            return Err(format!("holds `{name}`, which is no language of tesseract (parted by `+`, such as eng+deu)"));
+        }
+        if languages.iter().any(|earlier| earlier == name) {
+            return Err(format!("names the language `{name}` twice"));
+        }
+        languages.push(name.to_owned());
+    }
+    Ok(languages)
+}
+
 pub(super) fn address(text: &str) -> Parsed<SocketAddr> {
     text.parse().map_err(|_| format!("is not an IP address with a port: `{text}`"))
 }

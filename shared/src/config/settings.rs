@@ -135,6 +135,16 @@ settings! {
         "Most bytes that those have together.";
     PARTS_MAX_DEPTH: "MILLRACE_PARTS_MAX_DEPTH", &[Worker], Default("3"), "1",
         "How deep documents are unpacked: 1 unpacks what is uploaded and nothing within that, 0 nothing.";
+    OCR_LANGUAGES: "MILLRACE_OCR_LANGUAGES", &[Worker], Optional, "eng+deu",
+        "Turns on character recognition (OCR) of scanned pages and of pictures, and says in which languages they are written, in the words of `tesseract --list-langs`. The worker needs the program `tesseract` on its `PATH`, with these languages. See `docs/formats.md`.";
+    OCR_PAGE_TIMEOUT: "MILLRACE_OCR_PAGE_TIMEOUT", &[Worker], Default("60s"), "2m",
+        "How long recognition of one page may take, drawing it included. A page that takes longer has a warning, and no text.";
+    OCR_MAX_PAGES: "MILLRACE_OCR_MAX_PAGES", &[Worker], Default("100"), "500",
+        "Most pages of one document that are read by recognition, the first ones that need it. The others have a warning, as have those for which the job's time is not enough.";
+    OCR_DPI: "MILLRACE_OCR_DPI", &[Worker], Default("300"), "200",
+        "Resolution at which scanned pages are drawn, in dots per inch. Less is faster and reads small print worse. Of very large pages it is lowered, so that no picture has more than 25 million dots.";
+    OCR_MEMORY: "MILLRACE_OCR_MEMORY_BYTES", &[Worker], Default("512MiB"), "1GiB",
+        "Memory limit of the process that recognises one page.";
     CHUNK_CHARS: "MILLRACE_CHUNK_CHARS", &[Worker], Default("1000"), "1500",
         "Most characters of a chunk, what it repeats of the one before included.";
     CHUNK_OVERLAP: "MILLRACE_CHUNK_OVERLAP_CHARS", &[Worker], Default("0"), "100",
@@ -201,6 +211,7 @@ pub fn markdown() -> String {
     page.push_str(
         "\nWith `s3://` storage the variables of Amazon's own tools apply: `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`,\n\
          `AWS_SESSION_TOKEN`, `AWS_REGION`, `AWS_ENDPOINT` (for another maker's S3) and `AWS_ALLOW_HTTP=true`.\n\n\
+         With `MILLRACE_OCR_LANGUAGES` the worker hands on `TESSDATA_PREFIX`, which says where tesseract's languages are if not in their usual place.\n\n\
          Names that start with `MILLRACE_TEST_` belong to the test harness and are ignored.\n\n\
          ## Production\n\n\
          With `MILLRACE_ENV=production` a program refuses to start when\n\n\

@@ -5,7 +5,10 @@ use std::fmt;
 
 use super::error::Problem;
 
-/// The variables that concern Millrace: `DATABASE_URL`, `REDIS_URL`, `AWS_*` and `MILLRACE_*`.
+/// Where tesseract looks for its languages: its own variable, not ours.
+const TESSDATA_PREFIX: &str = "TESSDATA_PREFIX";
+
+/// The variables that concern Millrace: `DATABASE_URL`, `REDIS_URL`, `TESSDATA_PREFIX`, `AWS_*` and `MILLRACE_*`.
 ///
 /// Its `Debug` shows names only, since values may be secret.
 #[derive(Clone, Default)]
@@ -62,13 +65,20 @@ impl Source {
             .map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
+    /// Where tesseract's languages are, if not in their usual place.
+    pub(super) fn tessdata(&self) -> Option<&str> {
+        self.get(TESSDATA_PREFIX)
+    }
+
     pub(super) fn encoding_problems(&self) -> impl Iterator<Item = Problem> {
         self.not_unicode.iter().map(|name| Problem::new(name, "is not valid UTF-8".to_owned(), None))
     }
 }
 
 fn concerns_us(name: &str) -> bool {
-    name == "DATABASE_URL" || name == "REDIS_URL" || name.starts_with("AWS_") || name.starts_with("MILLRACE_")
+    matches!(name, "DATABASE_URL" | "REDIS_URL" | TESSDATA_PREFIX)
+        || name.starts_with("AWS_")
+        || name.starts_with("MILLRACE_")
 }
 
 impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Source {

@@ -134,6 +134,14 @@ fn malformed_values_are_refused() {
         ("MILLRACE_FETCH_ALLOW_ADDRESSES", "10.0.0.1/8"),
         ("MILLRACE_FETCH_ALLOW_ADDRESSES", "intranet"),
         ("MILLRACE_FETCH_MAX_REDIRECTS", "21"),
+        ("MILLRACE_OCR_LANGUAGES", "eng+"),
+        ("MILLRACE_OCR_LANGUAGES", "eng,deu"),
+        ("MILLRACE_OCR_LANGUAGES", "eng+eng"),
+        ("MILLRACE_OCR_LANGUAGES", "../eng"),
+        ("MILLRACE_OCR_LANGUAGES", "-c"),
+        ("MILLRACE_OCR_MAX_PAGES", "0"),
+        ("MILLRACE_OCR_DPI", "10"),
+        ("MILLRACE_OCR_MEMORY_BYTES", "64MiB"),
     ] {
         let text = worker_problem(&source(&[(name, value)]));
         assert!(text.contains(&format!("{name} ")), "{name}={value} gave:\n{text}");
@@ -152,6 +160,17 @@ fn the_overlap_of_chunks_is_half_of_one_at_most() {
     let more = worker_problem(&source(&[("MILLRACE_CHUNK_OVERLAP_CHARS", "501")]));
     let told = "MILLRACE_CHUNK_OVERLAP_CHARS is more than half of MILLRACE_CHUNK_CHARS, which allows 500 at most";
     assert!(more.contains(told), "{more}");
+}
+
+#[test]
+fn recognition_is_off_until_languages_are_named() {
+    let load = |pairs: &[(&str, &str)]| WorkerConfig::load(&source(pairs)).expect("valid").ocr;
+    assert_eq!(load(&[("MILLRACE_OCR_MAX_PAGES", "7")]), None);
+    let named = [("MILLRACE_OCR_LANGUAGES", "eng+script/Latin"), ("TESSDATA_PREFIX", "/opt/tessdata")];
+    let ocr = load(&named).expect("it is on");
+    assert_eq!(ocr.languages, ["eng", "script/Latin"]);
+    assert_eq!(ocr.tessdata.as_deref(), Some(std::path::Path::new("/opt/tessdata")));
+    assert_eq!((ocr.max_pages, ocr.dpi, ocr.page_timeout.as_secs()), (100, 300, 60));
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod description;
 mod idempotency;
 mod limits;
 mod lists;
+mod ocr;
 mod outages;
 mod parts;
 mod reprocess;

@@ -1,6 +1,6 @@
 //! `asset.process`: gets a document, has it read in a confined child process, and stores text and chunks.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use millrace_shared::{
@@ -20,26 +20,38 @@ use super::asset_parts::{Container, allowance};
 use super::asset_source::{Obtained, Read, Source};
 use crate::{
     handler::{Effects, Handler, JobContext, JobError, Write},
-    ingest::{Document, Extractor, IngestLimits, WarningCode},
+    ingest::{Document, Extractor, IngestLimits, OcrLimits, OcrUnavailable, Until, WarningCode},
 };
 
 pub(crate) struct AssetHandler {
     source: Source,
     extractor: Extractor,
     parts: PartsConfig,
+    /// How much of a job's time is kept for what comes after recognition.
+    after_recognition: Duration,
 }
+
+/// How long it may take to store a document.
+const TO_STORE: Duration = Duration::from_secs(30);
 
 impl AssetHandler {
     pub(crate) fn new(config: &WorkerConfig) -> anyhow::Result<Self> {
         Ok(Self {
             source: Source::new(Storage::open(&config.common.storage)?, &config.fetch),
-            extractor: Extractor::new(limits(&config.extract))?,
+            extractor: Extractor::new(limits(config)?)?,
             parts: config.extract.parts,
+            after_recognition: Duration::from_secs(config.extract.wall_seconds.into()) + TO_STORE,
         })
     }
 }
 
-fn limits(config: &ExtractConfig) -> IngestLimits {
+fn limits(config: &WorkerConfig) -> Result<IngestLimits, OcrUnavailable> {
+    let limits = limits_of_extraction(&config.extract);
+    let ocr = config.ocr.as_ref().map(|ocr| OcrLimits::find(ocr, &limits.program)).transpose()?;
+    Ok(IngestLimits { ocr, ..limits })
+}
+
+fn limits_of_extraction(config: &ExtractConfig) -> IngestLimits {
     IngestLimits {
         memory_limit_bytes: config.memory_bytes,
         cpu_limit: Duration::from_secs(u64::from(config.cpu_seconds)),
@@ -94,7 +106,11 @@ impl Handler for AssetHandler {
         };
         job.progress(30, "reading the document").await;
         let unpack = allowance(&self.parts, &place);
-        let unpacked = self.extractor.unpack(&file, unpack, &job.cancellation()).await.map_err(|error| {
+        let cancel = job.cancellation();
+        // Behind recognition the document is read once more, and stored.
+        let recognising = Instant::now() + job.remaining().saturating_sub(self.after_recognition);
+        let until = Until { cancel: &cancel, recognising: Some(recognising) };
+        let unpacked = self.extractor.unpack(&file, unpack, until).await.map_err(|error| {
             let class = error.code();
             if error.is_retryable() { JobError::retry(class, error) } else { JobError::fail(class, error) }
         })?;

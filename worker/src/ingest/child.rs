@@ -12,12 +12,13 @@ use std::process::ExitCode;
 use rustix::time::{ClockId, clock_gettime};
 
 use super::chunk::{ChunkSizes, chunk};
-use super::confine::{self, Received};
+use super::confine::{self, Bounds, Received};
 use super::formats::{self, Input};
 use super::limits::IngestLimits;
+use super::ocr::{Recognition, draw};
 use super::parts::PartSink;
 use super::sink::TextSink;
-use super::wire::{ChildSettings, Failure, Header, Outline, Reply, Usage, write_reply};
+use super::wire::{ChildSettings, Failure, Header, Outline, Reply, Task, Usage, write_reply};
 
 /// The arguments were not those of the parent, or the limits could not be set.
 pub(super) const EXIT_NOT_CONFINED: u8 = 70;
@@ -26,7 +27,7 @@ const EXIT_NO_READER: u8 = 71;
 
 /// Runs the child. Its arguments are the subcommand's name and the settings; its standard input is a socket, by which it gets the file.
 pub fn child_main() -> ExitCode {
-    let Prepared { settings, input, parts, status } = match prepare() {
+    let Prepared { settings, work, status } = match prepare() {
         Ok(Some(prepared)) => prepared,
         Ok(None) => return ExitCode::SUCCESS,
         Err(error) => {
@@ -39,9 +40,9 @@ pub fn child_main() -> ExitCode {
         let _ = writeln!(io::stderr(), "panicked at {:?}", info.location());
     }));
     // All state is local to the closure, so nothing half-changed is seen after a panic.
-    let result = catch_unwind(AssertUnwindSafe(|| read_document(input, parts, &settings.limits)));
+    let result = catch_unwind(AssertUnwindSafe(|| perform(work, &settings.limits)));
     let (reply, text) = match result {
-        Ok(Ok((outline, text))) => (Reply::Document(Box::new(outline)), text),
+        Ok(Ok(answer)) => answer,
         Ok(Err(failure)) => (Reply::Failed(failure), String::new()),
         Err(_) => {
             let failure = Failure::malformed("the parser met something it did not expect");
@@ -57,11 +58,18 @@ pub fn child_main() -> ExitCode {
 
 struct Prepared {
     settings: ChildSettings,
-    /// The file, or why it is none that can be read.
-    input: io::Result<Input>,
-    parts: PartSink,
+    work: Work,
     /// The process' view of itself, which could not be opened any more.
     status: File,
+}
+
+/// What is to be done, and by which files.
+struct Work {
+    /// The document, or why it is none that can be read.
+    input: io::Result<Input>,
+    scratch: File,
+    recognised: Option<File>,
+    task: Task,
 }
 
 /// Gives up what can be given up before there is a file, waits for it, and gives up the rest. `None` if no file will come.
@@ -69,12 +77,13 @@ fn prepare() -> io::Result<Option<Prepared>> {
     let settings =
         std::env::args_os().nth(2).ok_or_else(|| io::Error::other("no settings: this command is the worker's own"))?;
     let settings: ChildSettings = serde_json::from_slice(settings.as_encoded_bytes())?;
-    confine::limit_resources(&settings)?;
+    confine::limit_resources(settings.parent, Bounds::of_extraction(&settings.limits))?;
     let status = File::open("/proc/self/status")?;
-    let Some(Received { file, scratch, unpack }) = confine::receive()? else { return Ok(None) };
-    let (input, parts) = (Input::new(file.into()), PartSink::new(scratch.into(), unpack));
+    let Some(Received { file, scratch, recognised, task }) = confine::receive()? else { return Ok(None) };
+    let (scratch, recognised) = (File::from(scratch), recognised.map(File::from));
+    let work = Work { input: Input::new(file.into()), scratch, recognised, task };
     confine::forbid_system_calls()?;
-    Ok(Some(Prepared { settings, input, parts, status }))
+    Ok(Some(Prepared { settings, work, status }))
 }
 
 fn usage(status: &File) -> Usage {
@@ -85,15 +94,25 @@ fn usage(status: &File) -> Usage {
     }
 }
 
-fn read_document(
-    input: io::Result<Input>,
-    parts: PartSink,
-    limits: &IngestLimits,
-) -> Result<(Outline, String), Failure> {
-    let input = input.map_err(|error| Failure::from_io(&error))?;
-    let mut sink = TextSink::new(limits.max_text_chars, limits.max_pages);
-    sink.parts = parts;
-    let media_type = formats::extract(&input, limits, &mut sink)?;
+/// Does what the child is there for.
+fn perform(work: Work, limits: &IngestLimits) -> Result<(Reply, String), Failure> {
+    let io_failure = |error: io::Error| Failure::from_io(&error);
+    let Work { input, scratch, recognised, task } = work;
+    let input = input.map_err(io_failure)?;
+    match task {
+        Task::Draw { page, pages } => Ok((Reply::Drawn(draw(&input, (page, pages), limits, scratch)?), String::new())),
+        Task::Read { unpack, recognised: list_at } => {
+            let mut sink = TextSink::new(limits.max_text_chars, limits.max_pages);
+            sink.parts = PartSink::new(scratch, unpack);
+            sink.recognition = Recognition::new(limits.ocr.is_some(), recognised.zip(list_at)).map_err(io_failure)?;
+            let (outline, text) = read_document(&input, sink, limits)?;
+            Ok((Reply::Document(Box::new(outline)), text))
+        }
+    }
+}
+
+fn read_document(input: &Input, mut sink: TextSink, limits: &IngestLimits) -> Result<(Outline, String), Failure> {
+    let media_type = formats::extract(input, limits, &mut sink)?;
     let mut collected = sink.finish()?;
     collected.metadata.tell_language(&collected.text, collected.words);
     let sizes = ChunkSizes::new(limits.chunk_chars, limits.chunk_overlap_chars);
@@ -107,6 +126,7 @@ fn read_document(
         chunks,
         warnings: collected.warnings,
         parts: collected.parts,
+        silent: collected.silent,
     };
     Ok((outline, collected.text))
 }

@@ -1,4 +1,4 @@
-//! What an extraction child gives up before it reads a byte of its file.
+//! What a child gives up before it reads a byte of its file.
 
 use std::{
     collections::BTreeMap,
@@ -14,33 +14,53 @@ use rustix::{
     thread::set_no_new_privs,
 };
 use seccompiler::{
-    BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
-    SeccompRule,
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
 };
 
-use super::parts::Unpack;
-use super::wire::ChildSettings;
+use super::limits::IngestLimits;
+use super::wire::Task;
 
-/// Standard streams, the file and a copy of it, the scratch file, the view of its own memory, and some slack for the standard library.
+/// Standard streams, the files that it gets and copies of them, the view of its own memory, and some slack for the standard library.
 const OPEN_FILES: u64 = 16;
 
-/// Sets the limits, which need no file to be known.
-pub(super) fn limit_resources(settings: &ChildSettings) -> io::Result<()> {
+/// What a child may use at most.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    pub memory_bytes: u64,
+    pub cpu_seconds: u64,
+    /// How long a file may get that it writes to. It can open none for that.
+    pub file_bytes: u64,
+    pub open_files: u64,
+}
+
+impl Bounds {
+    /// Those of an extraction child, which writes to its scratch file alone.
+    pub fn of_extraction(limits: &IngestLimits) -> Self {
+        Self {
+            memory_bytes: limits.memory_limit_bytes,
+            cpu_seconds: limits.cpu_seconds(),
+            file_bytes: limits.scratch_bytes(),
+            open_files: OPEN_FILES,
+        }
+    }
+}
+
+/// Sets the limits, which need no file to be known. `parent` is the process that must be the caller's parent.
+pub(super) fn limit_resources(parent: u32, bounds: Bounds) -> io::Result<()> {
     set_parent_process_death_signal(Some(Signal::KILL))?;
     // If the parent died before the call above, no signal will come: its place was taken by another process.
-    let parent = getppid().map(Pid::as_raw_nonzero);
-    if parent.map(std::num::NonZero::get) != i32::try_from(settings.parent).ok() {
+    let actual = getppid().map(Pid::as_raw_nonzero);
+    if actual.map(std::num::NonZero::get) != i32::try_from(parent).ok() {
         return Err(io::Error::other("the worker is gone"));
     }
     set_no_new_privs(true)?;
-    let cpu = settings.limits.cpu_seconds();
+    let Bounds { memory_bytes, cpu_seconds, file_bytes, open_files } = bounds;
     for (resource, soft, hard) in [
-        (Resource::As, settings.limits.memory_limit_bytes, settings.limits.memory_limit_bytes),
+        (Resource::As, memory_bytes, memory_bytes),
         // The soft limit sends SIGXCPU, which names the reason; the hard one kills what ignores it.
-        (Resource::Cpu, cpu, cpu + 1),
-        // It can open no file: this bounds the scratch file that it is given.
-        (Resource::Fsize, settings.limits.max_parts_bytes, settings.limits.max_parts_bytes),
-        (Resource::Nofile, OPEN_FILES, OPEN_FILES),
+        (Resource::Cpu, cpu_seconds, cpu_seconds + 1),
+        (Resource::Fsize, file_bytes, file_bytes),
+        (Resource::Nofile, open_files, open_files),
         (Resource::Core, 0, 0),
     ] {
         // Where the worker itself was given less, that stays the bound.
@@ -55,15 +75,17 @@ pub(super) fn limit_resources(settings: &ChildSettings) -> io::Result<()> {
 pub(super) struct Received {
     /// The document, which can only be read.
     pub file: OwnedFd,
-    /// Where parts are written to.
+    /// Where parts are written to, or a picture.
     pub scratch: OwnedFd,
-    pub unpack: Unpack,
+    /// What was recognised of its pages.
+    pub recognised: Option<OwnedFd>,
+    pub task: Task,
 }
 
 /// Waits for the files on standard input, which is a socket; `None` if the parent no longer has any for this child.
 pub(super) fn receive() -> io::Result<Option<Received>> {
     let stdin = io::stdin();
-    let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(2))];
+    let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(3))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut message = [0; 256];
     let received = rustix::io::retry_on_intr(|| {
@@ -72,13 +94,13 @@ pub(super) fn receive() -> io::Result<Option<Received>> {
     if received.bytes == 0 {
         return Ok(None);
     }
-    let unpack = serde_json::from_slice(&message[..received.bytes])?;
+    let task = serde_json::from_slice(&message[..received.bytes])?;
     let files = control.drain().find_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(mut files) => Some((files.next()?, files.next()?)),
+        RecvAncillaryMessage::ScmRights(mut files) => Some((files.next()?, files.next()?, files.next())),
         _ => None,
     });
-    let (file, scratch) = files.ok_or_else(|| io::Error::other("the worker sent no file"))?;
-    Ok(Some(Received { file, scratch, unpack }))
+    let (file, scratch, recognised) = files.ok_or_else(|| io::Error::other("the worker sent no file"))?;
+    Ok(Some(Received { file, scratch, recognised, task }))
 }
 
 /// What reading an open file and answering takes: memory, time and the descriptors that are open.
@@ -112,29 +134,35 @@ const ALLOWED: [i64; 24] = [
 /// Refuses all other system calls with `EPERM`: files and sockets cannot be opened, nothing can be started, nobody else signalled, and no memory
 /// made executable.
 pub(super) fn forbid_system_calls() -> io::Result<()> {
-    let only_if = |argument, operator, value: u32| {
-        let condition = SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, u64::from(value));
-        condition.and_then(|condition| SeccompRule::new(vec![condition])).map(|rule| vec![rule])
-    };
-    let any_of = |argument, values: &[i32]| -> Result<Vec<SeccompRule>, BackendError> {
-        let rules: Result<Vec<_>, _> =
-            values.iter().map(|value| only_if(argument, SeccompCmpOp::Eq, value.cast_unsigned())).collect();
-        Ok(rules?.into_iter().flatten().collect())
-    };
+    let mut rules: Rules = ALLOWED.into_iter().map(|call| (call, Vec::new())).collect();
     let not_executable = || only_if(2, SeccompCmpOp::MaskedEq(libc::PROT_EXEC.cast_unsigned().into()), 0);
-    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = ALLOWED.into_iter().map(|call| (call, Vec::new())).collect();
-    let conditional = || -> Result<_, BackendError> {
-        Ok([
-            (libc::SYS_mmap, not_executable()?),
-            (libc::SYS_mprotect, not_executable()?),
-            // Others of its commands make the kernel signal whom one likes.
-            (libc::SYS_fcntl, any_of(1, &[libc::F_DUPFD_CLOEXEC, libc::F_GETFD, libc::F_GETFL])?),
-            // A process that aborts signals itself.
-            (libc::SYS_tgkill, only_if(0, SeccompCmpOp::Eq, std::process::id())?),
-        ])
-    };
-    rules.extend(conditional().map_err(io::Error::other)?);
-    let refused = SeccompAction::Errno(libc::EPERM.cast_unsigned());
+    rules.insert(libc::SYS_mmap, not_executable()?);
+    rules.insert(libc::SYS_mprotect, not_executable()?);
+    // Others of its commands make the kernel signal whom one likes.
+    rules.insert(libc::SYS_fcntl, any_of(1, &[libc::F_DUPFD_CLOEXEC, libc::F_GETFD, libc::F_GETFL])?);
+    // A process that aborts signals itself.
+    rules.insert(libc::SYS_tgkill, only_if(0, SeccompCmpOp::Eq, std::process::id())?);
+    allow_only(rules, libc::EPERM)
+}
+
+/// System calls, each with the conditions of which one must hold; none is no condition.
+pub(super) type Rules = BTreeMap<i64, Vec<SeccompRule>>;
+
+pub(super) fn only_if(argument: u8, operator: SeccompCmpOp, value: u32) -> io::Result<Vec<SeccompRule>> {
+    let condition = SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, u64::from(value));
+    let rule = condition.and_then(|condition| SeccompRule::new(vec![condition])).map_err(io::Error::other)?;
+    Ok(vec![rule])
+}
+
+pub(super) fn any_of(argument: u8, values: &[i32]) -> io::Result<Vec<SeccompRule>> {
+    let rules: io::Result<Vec<_>> =
+        values.iter().map(|value| only_if(argument, SeccompCmpOp::Eq, value.cast_unsigned())).collect();
+    Ok(rules?.into_iter().flatten().collect())
+}
+
+/// From here on only these system calls are left, to this process and to what it becomes; all others give this error.
+pub(super) fn allow_only(rules: Rules, error: i32) -> io::Result<()> {
+    let refused = SeccompAction::Errno(error.cast_unsigned());
     let architecture = std::env::consts::ARCH.try_into().map_err(io::Error::other)?;
     let filter = SeccompFilter::new(rules, refused, SeccompAction::Allow, architecture).map_err(io::Error::other)?;
     let program: BpfProgram = filter.try_into().map_err(io::Error::other)?;

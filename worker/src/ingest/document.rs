@@ -102,6 +102,10 @@ pub enum WarningCode {
     EncodingGuessed,
     /// Some bytes or characters could not be read and stand as U+FFFD.
     CharactersReplaced,
+    /// The text of some pages was recognised in pictures; the message names them.
+    ReadByOcr,
+    /// Some pages could not be read by recognition; the message names them, and says why.
+    OcrFailed,
     /// Some of the documents in it were not unpacked; the message names them.
     PartsLeftOut,
 }

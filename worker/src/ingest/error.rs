@@ -6,10 +6,12 @@ use std::io;
 #[derive(Debug, thiserror::Error)]
 pub enum ExtractError {
     /// No extractor for this type.
-    #[error("files of type {detected} cannot be read; docs/formats.md lists those that can")]
+    #[error("files of type {detected} cannot be read{hint}; docs/formats.md lists those that can")]
     UnsupportedMediaType {
         /// The MIME type, told from the bytes.
         detected: String,
+        /// What would read it, or nothing.
+        hint: &'static str,
     },
     /// A password is needed.
     #[error("the file is protected with a password; remove the protection and upload it again")]

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::ocr::{OcrLimits, PICTURE_BYTES};
+
 /// The limits of one extraction, and the size of chunks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IngestLimits {
@@ -32,6 +34,8 @@ pub struct IngestLimits {
     pub chunk_overlap_chars: usize,
     /// How many children wait for their file, started ahead of it (`MILLRACE_EXTRACT_WARM`, 2). Each takes some 4 MiB.
     pub warm_children: usize,
+    /// Character recognition, where it is on (`MILLRACE_OCR_LANGUAGES`).
+    pub ocr: Option<OcrLimits>,
     /// The program that is started as the child: the worker's own binary unless a test says otherwise.
     #[serde(skip)]
     pub program: PathBuf,
@@ -51,6 +55,7 @@ impl Default for IngestLimits {
             chunk_chars: 1_000,
             chunk_overlap_chars: 0,
             warm_children: 2,
+            ocr: None,
             program: own_program(),
         }
     }
@@ -67,5 +72,10 @@ impl IngestLimits {
     pub(super) fn cpu_seconds(&self) -> u64 {
         let seconds = self.cpu_limit.as_secs() + u64::from(self.cpu_limit.subsec_nanos() > 0);
         seconds.max(1)
+    }
+
+    /// How much a child may write: the parts of a document, or the picture of a page.
+    pub(super) fn scratch_bytes(&self) -> u64 {
+        self.max_parts_bytes.max(if self.ocr.is_some() { PICTURE_BYTES } else { 0 })
     }
 }

@@ -9,6 +9,8 @@
 //!  Extractor ──spawn──▶ child: limits ▶ detect ▶ formats::<one> ▶ TextSink ▶ chunk ──wire──▶ Extractor ▶ Document
 //! ```
 //!
+//! Where character recognition is on, pages without words are read by it in between (see `ocr`).
+//!
 //! A format is one file in `formats/` and one line in its registry. What a document holds of others goes through `parts`.
 
 mod child;
@@ -19,8 +21,10 @@ mod document;
 mod error;
 mod formats;
 mod headings;
+mod hyphens;
 mod limits;
 mod metadata;
+mod ocr;
 mod parts;
 mod sandbox;
 mod sink;
@@ -32,6 +36,7 @@ pub use document::{Chunk, Document, Heading, Page, Warning, WarningCode};
 pub use error::ExtractError;
 pub use limits::IngestLimits;
 pub use metadata::Metadata;
+pub use ocr::{LAUNCH_COMMAND, OcrLimits, OcrUnavailable, launch_main};
 pub use parts::{Contents, LeftOut, Part, PartContent, Unpack};
-pub use sandbox::{CHILD_COMMAND, Extractor, Unpacked};
+pub use sandbox::{CHILD_COMMAND, Extractor, Unpacked, Until};
 pub use wire::Usage;

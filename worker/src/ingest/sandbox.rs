@@ -11,7 +11,9 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::ExitStatus;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use millrace_shared::media::MediaType;
 use rustix::process::Signal;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio_util::sync::CancellationToken;
@@ -20,9 +22,10 @@ use super::child::EXIT_NOT_CONFINED;
 use super::document::Document;
 use super::error::ExtractError;
 use super::limits::IngestLimits;
+use super::ocr;
 use super::parts::{Contents, Unpack};
 use super::spawner::{Errand, Running, Spawner};
-use super::wire::{Failure, Usage, read_reply, reply_limit};
+use super::wire::{Answer, Failure, Read, Task, Usage, read_reply, reply_limit};
 
 /// The hidden subcommand that makes the worker's binary a child.
 pub const CHILD_COMMAND: &str = "extract-child";
@@ -33,8 +36,17 @@ const STDERR_BYTES: usize = 16 * 1024;
 /// Extracts documents, each in a child process of its own. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Extractor {
-    limits: IngestLimits,
-    spawner: Arc<Spawner>,
+    pub(super) limits: IngestLimits,
+    pub(super) spawner: Arc<Spawner>,
+}
+
+/// When an extraction is over, whatever it has.
+#[derive(Debug, Clone, Copy)]
+pub struct Until<'a> {
+    /// Ends it at once.
+    pub cancel: &'a CancellationToken,
+    /// No further page is recognised from then on.
+    pub recognising: Option<Instant>,
 }
 
 /// What an extraction gave.
@@ -46,7 +58,8 @@ pub struct Unpacked {
     pub contents: Contents,
 }
 
-type Measured<T> = Result<(Result<T, ExtractError>, Usage), ExtractError>;
+/// What a child gave, and what it took, where it lived to tell.
+pub(super) type Measured<T> = Result<(Result<T, ExtractError>, Usage), ExtractError>;
 
 impl Extractor {
     /// Starts the thread that forks the children.
@@ -69,13 +82,8 @@ impl Extractor {
     ///
     /// # Errors
     /// The same.
-    pub async fn unpack(
-        &self,
-        file: &Path,
-        unpack: Unpack,
-        cancel: &CancellationToken,
-    ) -> Result<Unpacked, ExtractError> {
-        self.run(file, unpack, cancel).await?.0
+    pub async fn unpack(&self, file: &Path, unpack: Unpack, until: Until<'_>) -> Result<Unpacked, ExtractError> {
+        self.run(file, unpack, until).await?.0
     }
 
     /// As [`extract`](Self::extract), and what the child took for it, where it lived to tell.
@@ -84,37 +92,64 @@ impl Extractor {
     /// Those of a child that did not.
     pub async fn measure(&self, file: &Path, cancel: &CancellationToken) -> Measured<Document> {
         let unpack = Unpack::UpTo { parts: self.limits.max_parts, bytes: self.limits.max_parts_bytes };
-        let (result, usage) = self.run(file, unpack, cancel).await?;
+        let (result, usage) = self.run(file, unpack, Until { cancel, recognising: None }).await?;
         Ok((result.map(|unpacked| unpacked.document), usage))
     }
 
-    async fn run(&self, file: &Path, unpack: Unpack, cancel: &CancellationToken) -> Measured<Unpacked> {
+    /// Reads a file; where pages of it are silent and recognition is on, reads those by it and then the file again, with what was recognised.
+    async fn run(&self, file: &Path, unpack: Unpack, until: Until<'_>) -> Measured<Unpacked> {
         let file = tokio::fs::File::open(file).await.map_err(ExtractError::Io)?.into_std().await;
-        let scratch = tempfile::tempfile().map_err(ExtractError::Io)?;
-        let written = scratch.try_clone().map_err(ExtractError::Io)?;
-        let errand = Errand { file, scratch, unpack };
-        let mut running = self.spawner.child_for(errand).await.map_err(ExtractError::Io)?;
-        let outcome = tokio::select! {
-            biased;
-            () = cancel.cancelled() => Err(ExtractError::Cancelled),
-            ended = tokio::time::timeout(self.limits.wall_limit, running.exchange(reply_limit(&self.limits))) => {
-                ended.unwrap_or(Err(ExtractError::LimitTime {
-                    limit_seconds: self.limits.wall_limit.as_secs(),
-                    kind: "elapsed",
-                }))
-            }
+        let (first, usage) = self.read(&file, unpack, None, until.cancel).await?;
+        let (unpacked, silent) = match first {
+            Ok(first) => first,
+            Err(error) => return Ok((Err(error), usage)),
         };
-        match outcome {
-            Ok(exit) => self.judge(exit, written, unpack).await,
-            Err(error) => {
-                running.kill().await;
-                Err(error)
-            }
-        }
+        let Some(limits) = self.limits.ocr.as_ref().filter(|_| !silent.is_empty()) else {
+            return Ok((Ok(unpacked), usage));
+        };
+        let recogniser = ocr::Recogniser { extractor: self, limits, file: &file, until };
+        let recognised = match recogniser.recognise(&unpacked.document, &silent).await {
+            Ok(recognised) => recognised,
+            Err(error) => return Ok((Err(error), usage)),
+        };
+        drop(unpacked);
+        let (second, usage) = self.read(&file, unpack, Some(recognised), until.cancel).await?;
+        Ok((second.map(|(unpacked, _)| unpacked), usage))
     }
 
-    /// What the end of the child means.
-    async fn judge(&self, exit: Exit, scratch: File, unpack: Unpack) -> Measured<Unpacked> {
+    /// Has a child read the file; gives the pages without words, too.
+    async fn read(
+        &self,
+        file: &File,
+        unpack: Unpack,
+        recognised: Option<ocr::Recognised>,
+        cancel: &CancellationToken,
+    ) -> Measured<(Unpacked, Vec<u32>)> {
+        let scratch = tempfile::tempfile().map_err(ExtractError::Io)?;
+        let written = scratch.try_clone().map_err(ExtractError::Io)?;
+        let task = Task::Read { unpack, recognised: recognised.as_ref().map(|recognised| recognised.list_at) };
+        let file = file.try_clone().map_err(ExtractError::Io)?;
+        let errand = Errand { file, scratch, recognised: recognised.map(|recognised| recognised.file), task };
+        let (answer, usage) = self.have_done(errand, self.limits.wall_limit, cancel).await?;
+        let Read { mut document, silent } = match answer {
+            Ok(Answer::Document(read)) => *read,
+            Ok(Answer::Drawn(_)) => return Err(no_answer()),
+            Err(error) => return Ok((Err(error), usage)),
+        };
+        let contents = Contents::check(written, &mut document.parts, unpack)
+            .map_err(|error| ExtractError::Crashed { reason: error.to_string() })?;
+        Ok((Ok((Unpacked { document, contents }, silent)), usage))
+    }
+
+    /// Gives a child something to do, and waits for its answer and its end.
+    pub(super) async fn have_done(
+        &self,
+        errand: Errand,
+        wall_limit: Duration,
+        cancel: &CancellationToken,
+    ) -> Measured<Answer> {
+        let mut running = self.spawner.child_for(errand).await.map_err(ExtractError::Io)?;
+        let exit = running.end_within(wall_limit, reply_limit(&self.limits), cancel).await?;
         if !exit.status.success() {
             return Err(self.judge_death(exit.status, &exit.stderr));
         }
@@ -123,19 +158,18 @@ impl Extractor {
             .await
             .map_err(|error| ExtractError::Io(io::Error::other(error)))?;
         match reply {
-            Ok((Ok(mut document), usage)) => {
-                let contents = Contents::check(scratch, &mut document.parts, unpack)
-                    .map_err(|error| ExtractError::Crashed { reason: error.to_string() })?;
-                Ok((Ok(Unpacked { document, contents }), usage))
-            }
-            Ok((Err(failure), usage)) => Ok((Err(self.told(failure)), usage)),
+            Ok((result, usage)) => Ok((result.map_err(|failure| self.told(failure)), usage)),
             Err(error) => Err(ExtractError::Crashed { reason: error.to_string() }),
         }
     }
 
     fn told(&self, failure: Failure) -> ExtractError {
         match failure {
-            Failure::UnsupportedMediaType { detected } => ExtractError::UnsupportedMediaType { detected },
+            Failure::UnsupportedMediaType { detected } => {
+                let is_picture = MediaType::from(detected.clone()).is_picture();
+                let hint = if is_picture { "; character recognition, which would read it, is off" } else { "" };
+                ExtractError::UnsupportedMediaType { detected, hint }
+            }
             Failure::Encrypted => ExtractError::Encrypted,
             Failure::Malformed { reason } => ExtractError::Malformed { reason },
             Failure::TooLarge { reason } => ExtractError::TooLarge { reason },
@@ -178,14 +212,38 @@ impl Extractor {
     }
 }
 
+/// One that answers something else than it was asked was taken over.
+pub(super) fn no_answer() -> ExtractError {
+    ExtractError::Crashed { reason: "its answer is to another question".to_owned() }
+}
+
 /// How a child ended, and what it said until then.
-struct Exit {
-    status: ExitStatus,
-    stdout: Vec<u8>,
-    stderr: Vec<u8>,
+pub(super) struct Exit {
+    pub status: ExitStatus,
+    pub stdout: Vec<u8>,
+    pub stderr: Vec<u8>,
 }
 
 impl Running {
+    /// Waits for its end, and ends it when the time is over or the caller cancels. At most `limit` bytes are taken of what it says.
+    pub(super) async fn end_within(
+        &mut self,
+        time: Duration,
+        limit: u64,
+        cancel: &CancellationToken,
+    ) -> Result<Exit, ExtractError> {
+        let too_long = || ExtractError::LimitTime { limit_seconds: time.as_secs(), kind: "elapsed" };
+        let outcome = tokio::select! {
+            biased;
+            () = cancel.cancelled() => Err(ExtractError::Cancelled),
+            ended = tokio::time::timeout(time, self.exchange(limit)) => ended.unwrap_or_else(|_| Err(too_long())),
+        };
+        if outcome.is_err() {
+            self.kill().await;
+        }
+        outcome
+    }
+
     /// Reads all the child says and waits for its end.
     async fn exchange(&mut self, limit: u64) -> Result<Exit, ExtractError> {
         let stdout = self.child.stdout.take();
@@ -196,6 +254,7 @@ impl Running {
     }
 
     async fn kill(&mut self) {
+        self.kill_group();
         // It may have ended by itself in between, which is as good.
         if let Err(error) = self.child.kill().await {
             tracing::warn!(error = %error, "cannot end an extraction child");

@@ -9,6 +9,7 @@ use unicode_segmentation::UnicodeSegmentation;
 use super::document::{Page, Warning, WarningCode};
 use super::headings::{Mark, Marker};
 use super::metadata::Metadata;
+use super::ocr::Recognition;
 use super::parts::{Part, PartSink};
 use super::wire::Failure;
 
@@ -32,6 +33,8 @@ pub(super) struct TextSink {
     pub warnings: Vec<Warning>,
     /// Where the documents go that are in this one.
     pub parts: PartSink,
+    /// What was recognised of pages without words.
+    pub recognition: Recognition,
 }
 
 /// What a filled sink holds.
@@ -44,6 +47,7 @@ pub(super) struct Collected {
     pub metadata: Metadata,
     pub warnings: Vec<Warning>,
     pub parts: Vec<Part>,
+    pub silent: Vec<u32>,
 }
 
 /// How many warnings of one document are kept: a thousand unreadable pages are one message, not a thousand.
@@ -67,6 +71,7 @@ impl TextSink {
             metadata: Metadata::default(),
             warnings: Vec::new(),
             parts: PartSink::default(),
+            recognition: Recognition::default(),
         }
     }
 
@@ -226,6 +231,8 @@ impl TextSink {
         }
         let (parts, warnings) = self.parts.finish();
         self.warnings.extend(warnings);
+        let (silent, warnings) = self.recognition.finish();
+        self.warnings.extend(warnings);
         Ok(Collected {
             words: self.text.unicode_words().count() as u64,
             marks: self.marker.finish(self.chars as u32),
@@ -234,6 +241,7 @@ impl TextSink {
             metadata: self.metadata,
             warnings: self.warnings,
             parts,
+            silent,
         })
     }
 }

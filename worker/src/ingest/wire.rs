@@ -16,7 +16,8 @@ use super::document::{Chunk, Document, Heading, Page, Warning};
 use super::headings::{MAX_LEVEL, MAX_MARKS, Mark, paths, title_of};
 use super::limits::IngestLimits;
 use super::metadata::Metadata;
-use super::parts::Part;
+use super::ocr::Picture;
+use super::parts::{Part, Unpack};
 
 /// Room for the header besides the text: pages, headings, chunks and warnings of the longest allowed text stay far below it.
 const HEADER_LIMIT: usize = 64 << 20;
@@ -28,6 +29,25 @@ pub(super) struct ChildSettings {
     pub limits: IngestLimits,
     /// The process that must be the child's parent: if it is not, the parent died before the child could ask for a signal.
     pub parent: u32,
+}
+
+/// What a child is to do with its file.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Task {
+    /// Read its text.
+    Read {
+        unpack: Unpack,
+        /// Where the list begins of the pages that were recognised, in the third file.
+        recognised: Option<u64>,
+    },
+    /// Draw one of its pages into the scratch file, for recognition.
+    Draw {
+        /// From 1.
+        page: u32,
+        /// How many it must have: who counts otherwise speaks of other pages.
+        pages: u32,
+    },
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -49,7 +69,23 @@ pub struct Usage {
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub(super) enum Reply {
     Document(Box<Outline>),
+    Drawn(Picture),
     Failed(Failure),
+}
+
+/// What a child gave.
+#[derive(Debug)]
+pub(super) enum Answer {
+    Document(Box<Read>),
+    Drawn(Picture),
+}
+
+/// A document, and what is left to do for it.
+#[derive(Debug)]
+pub(super) struct Read {
+    pub document: Document,
+    /// The pages that show something and give no words.
+    pub silent: Vec<u32>,
 }
 
 /// A [`Document`] without its text.
@@ -64,6 +100,9 @@ pub(super) struct Outline {
     pub warnings: Vec<Warning>,
     #[serde(default)]
     pub parts: Vec<Part>,
+    /// Pages that recognition may read.
+    #[serde(default)]
+    pub silent: Vec<u32>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -140,17 +179,24 @@ pub(super) enum ReplyError {
     Offsets,
 }
 
-pub(super) fn read_reply(mut bytes: Vec<u8>) -> Result<(Result<Document, Failure>, Usage), ReplyError> {
+pub(super) fn read_reply(mut bytes: Vec<u8>) -> Result<(Result<Answer, Failure>, Usage), ReplyError> {
     let prefix = bytes.first_chunk::<4>().ok_or(ReplyError::Short)?;
     let text_at = 4 + u32::from_le_bytes(*prefix) as usize;
     let header = bytes.get(4..text_at).ok_or(ReplyError::Short)?;
     let Header { reply, usage } = serde_json::from_slice(header).map_err(ReplyError::Header)?;
     let result = match reply {
         Reply::Failed(failure) => Err(failure),
-        Reply::Document(outline) => {
+        Reply::Drawn(picture) => Ok(Answer::Drawn(picture)),
+        Reply::Document(mut outline) => {
             bytes.drain(..text_at);
             let text = String::from_utf8(bytes).map_err(|_| ReplyError::Text)?;
-            Ok(assemble(*outline, text)?)
+            let silent = std::mem::take(&mut outline.silent);
+            let document = assemble(*outline, text)?;
+            let are_pages = silent.iter().all(|&page| page > 0 && page as usize <= document.pages.len());
+            if !are_pages || !silent.is_sorted_by(|one, next| one < next) {
+                return Err(ReplyError::Offsets);
+            }
+            Ok(Answer::Document(Box::new(Read { document, silent })))
         }
     };
     Ok((result, usage))
@@ -269,119 +315,4 @@ fn bytes_of(text: &str, chars: u32) -> Option<usize> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn range((page, start, end): (u32, u32, u32)) -> ChunkRange {
-        ChunkRange { page, start, end, section: 0, depth: 0 }
-    }
-
-    fn outline(pages: &[(u32, u32)], chunks: &[(u32, u32, u32)]) -> Outline {
-        Outline {
-            marks: Vec::new(),
-            media_type: MediaType::PlainText,
-            metadata: Metadata::default(),
-            pages: pages.iter().zip(1..).map(|(&(start, end), number)| Page { number, start, end }).collect(),
-            words: 0,
-            chunks: chunks.iter().copied().map(range).collect(),
-            warnings: Vec::new(),
-            parts: Vec::new(),
-        }
-    }
-
-    fn sent(reply: Reply, text: &str) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        write_reply(&mut bytes, &Header { reply, usage: Usage::default() }, text).unwrap();
-        bytes
-    }
-
-    #[test]
-    fn a_document_survives_the_wire() {
-        let text = "水車の日誌\n\nzweite Seite";
-        let reply = Reply::Document(Box::new(outline(&[(0, 5), (7, 19)], &[(1, 0, 5), (2, 7, 19)])));
-        let document = read_reply(sent(reply, text)).unwrap().0.unwrap();
-        assert_eq!(document.text, text);
-        let pieces: Vec<_> = document.chunks.iter().map(|chunk| chunk.text.as_str()).collect();
-        assert_eq!(pieces, ["水車の日誌", "zweite Seite"]);
-    }
-
-    #[test]
-    fn offsets_that_do_not_fit_are_refused() {
-        for (pages, chunks) in [
-            (&[(0, 4)][..], &[][..]),
-            (&[(2, 1)], &[]),
-            (&[(0, 3)], &[(1, 0, 4)]),
-            (&[(0, 3)], &[(2, 0, 1)]),
-            (&[(0, 3)], &[(1, 1, 2), (1, 0, 1)]),
-            (&[(0, 3)], &[(1, 1, 0)]),
-            (&[(0, 3)], &[(1, 0, 2), (1, 0, 3)]),
-            (&[(0, 3)], &[(1, 0, 3), (1, 1, 3)]),
-            (&[(0, 3)], &[(1, 1, 3), (1, 2, 4)]),
-        ] {
-            assert!(assemble(outline(pages, chunks), "abc".to_owned()).is_err(), "{pages:?} {chunks:?}");
-        }
-        assert!(assemble(outline(&[(0, 3)], &[(1, 0, 3)]), "abc".to_owned()).is_ok());
-        let overlapping = assemble(outline(&[(0, 3)], &[(1, 0, 2), (1, 1, 3)]), "abc".to_owned()).unwrap();
-        assert_eq!(overlapping.chunks[1].text, "bc");
-    }
-
-    #[test]
-    fn chunks_that_repeat_the_text_again_and_again_are_refused() {
-        let text = "x".repeat(100);
-        let chunks: Vec<_> = (0..50).map(|number| (1, number, number + 50)).collect();
-        assert!(assemble(outline(&[(0, 100)], &chunks), text.clone()).is_err());
-        assert!(assemble(outline(&[(0, 100)], &chunks[..16]), text).is_ok());
-    }
-
-    fn mark(level: u8, start: u32, end: u32, title: Option<&str>) -> Mark {
-        Mark { level, start, end, title: title.map(str::to_owned) }
-    }
-
-    #[test]
-    fn headings_have_their_titles_and_chunks_their_paths() {
-        let marks = vec![mark(1, 0, 0, Some("Part")), mark(2, 0, 3, None), mark(2, 6, 7, None), mark(0, 8, 8, None)];
-        let ranges = [(0, 0, 5, 2, 2), (0, 6, 7, 3, 1), (0, 8, 9, 4, 9)];
-        let chunks = ranges.map(|(_, start, end, section, depth)| ChunkRange { page: 1, start, end, section, depth });
-        let outline = Outline { marks, chunks: chunks.to_vec(), ..outline(&[(0, 9)], &[]) };
-        let document = read_reply(sent(Reply::Document(Box::new(outline)), "a\nb x\nc x")).unwrap().0.unwrap();
-        let titles: Vec<_> = document.headings.iter().map(|heading| heading.title.as_str()).collect();
-        assert_eq!(titles, ["Part", "a b", "c"]);
-        let paths: Vec<Vec<&str>> = document.chunks.iter().map(|chunk| chunk.headings.titles().collect()).collect();
-        assert_eq!(paths, [vec!["Part", "a b"], vec!["Part"], vec![]]);
-    }
-
-    #[test]
-    fn headings_that_the_sink_would_not_make_are_refused() {
-        for marks in [
-            vec![mark(1, 0, 4, None)],
-            vec![mark(1, 2, 1, None)],
-            vec![mark(10, 0, 1, None)],
-            vec![mark(0, 0, 1, None)],
-            vec![mark(0, 0, 0, Some("x"))],
-            vec![mark(1, 0, 0, None)],
-            vec![mark(1, 0, 1, Some("x"))],
-            vec![mark(1, 0, 0, Some(""))],
-            vec![mark(1, 0, 0, Some("two\nlines"))],
-            vec![mark(1, 0, 0, Some(&"x".repeat(201)))],
-            vec![mark(1, 0, 0, Some("x")), mark(1, 0, 0, Some("x"))],
-            vec![mark(1, 0, 2, None), mark(1, 1, 3, None)],
-            vec![mark(1, 1, 2, None), mark(1, 0, 1, None)],
-        ] {
-            assert_eq!(headings_of(&marks, "abc"), None, "{marks:?}");
-        }
-        assert_eq!(headings_of(&vec![mark(1, 0, 0, Some("x")); MAX_MARKS + 1], "abc"), None);
-        for (section, depth) in [(2, 1), (u32::MAX, 0)] {
-            let chunk = ChunkRange { section, depth, ..range((1, 0, 3)) };
-            let outline = Outline { marks: vec![mark(1, 0, 1, None)], chunks: vec![chunk], ..outline(&[(0, 3)], &[]) };
-            assert!(assemble(outline, "abc".to_owned()).is_err(), "section {section}");
-        }
-    }
-
-    #[test]
-    fn a_cut_off_reply_is_an_error() {
-        let mut bytes = sent(Reply::Failed(Failure::Encrypted), "");
-        bytes.pop();
-        assert!(matches!(read_reply(bytes), Err(ReplyError::Short)));
-        assert!(matches!(read_reply(Vec::new()), Err(ReplyError::Short)));
-    }
-}
+mod tests;

@@ -23,23 +23,27 @@ fn endless_file() -> NamedTempFile {
 }
 
 /// A process that can be waited for, whoever its parent is.
-struct Observed {
+pub struct Observed {
     pid: Pid,
     handle: OwnedFd,
 }
 
 impl Observed {
-    fn new(pid: Pid) -> Option<Self> {
+    pub fn new(pid: Pid) -> Option<Self> {
         let handle = pidfd_open(pid, PidfdFlags::empty()).ok()?;
         Some(Self { pid, handle })
     }
 
-    fn read(&self, name: &str) -> String {
+    pub fn id(&self) -> i32 {
+        self.pid.as_raw_nonzero().get()
+    }
+
+    pub fn read(&self, name: &str) -> String {
         let bytes = std::fs::read(format!("/proc/{}/{name}", self.pid.as_raw_nonzero())).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    fn ends_within(&self, time: Duration) -> bool {
+    pub fn ends_within(&self, time: Duration) -> bool {
         let timeout = Timespec::try_from(time).unwrap();
         let mut waited = [PollFd::new(&self.handle, PollFlags::IN)];
         poll(&mut waited, Some(&timeout)).unwrap() == 1
@@ -79,7 +83,7 @@ async fn confined_child_of(parent: u32) -> Observed {
     panic!("no child of {parent} appeared");
 }
 
-fn limit(child: &Observed, name: &str) -> u64 {
+pub fn limit(child: &Observed, name: &str) -> u64 {
     let limits = child.read("limits");
     let line = limits.lines().find(|line| line.starts_with(name)).unwrap();
     line[name.len()..].split_whitespace().next().unwrap().parse().unwrap()

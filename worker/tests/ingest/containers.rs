@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use millrace_worker::ingest::{Document, ExtractError, Extractor, IngestLimits, Part, Unpack, Unpacked};
+use millrace_worker::ingest::{Document, ExtractError, Extractor, IngestLimits, Part, Unpack, Unpacked, Until};
 use tokio_util::sync::CancellationToken;
 use zip::write::SimpleFileOptions;
 
@@ -15,7 +15,10 @@ const ALLOWED: Unpack = Unpack::UpTo { parts: 200, bytes: 200 << 20 };
 async fn unpack(bytes: &[u8], unpack: Unpack) -> Result<Unpacked, ExtractError> {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), bytes).unwrap();
-    Extractor::new(limits()).unwrap().unpack(file.path(), unpack, &CancellationToken::new()).await
+    Extractor::new(limits())
+        .unwrap()
+        .unpack(file.path(), unpack, Until { cancel: &CancellationToken::new(), recognising: None })
+        .await
 }
 
 /// Names of the parts, each with what became of it.

@@ -19,7 +19,7 @@ async fn what_is_no_document_is_named() {
         (b"", "application/x-empty"),
     ] {
         match extract_bytes(bytes, limits()).await {
-            Err(ExtractError::UnsupportedMediaType { detected }) => assert_eq!(detected, expected),
+            Err(ExtractError::UnsupportedMediaType { detected, .. }) => assert_eq!(detected, expected),
             other => panic!("{expected}: {other:?}"),
         }
     }

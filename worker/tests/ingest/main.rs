@@ -7,6 +7,8 @@ mod documents;
 mod headings;
 mod hostile;
 mod make;
+mod ocr;
+mod ocr_limits;
 mod office;
 mod outlook;
 mod packages;

@@ -68,6 +68,12 @@ pub fn stream(dictionary: &str, data: &[u8]) -> Vec<u8> {
     object
 }
 
+pub fn deflated_bytes(data: &[u8]) -> Vec<u8> {
+    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(data).unwrap();
+    encoder.finish().unwrap()
+}
+
 pub fn deflated(data: impl Iterator<Item = &'static [u8]>) -> Vec<u8> {
     let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
     for piece in data {

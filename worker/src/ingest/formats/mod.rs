@@ -14,6 +14,7 @@ mod markdown;
 mod odf;
 mod package;
 mod pdf;
+mod picture;
 mod pptx;
 mod rtf;
 mod sheet;
@@ -23,7 +24,7 @@ use std::io;
 
 use millrace_shared::media::{self, MediaType};
 
-pub(super) use input::Input;
+pub(super) use input::{Input, Reader as InputReader};
 
 use self::package::Package;
 use super::limits::IngestLimits;
@@ -56,6 +57,10 @@ const EXTRACTORS: [(MediaType, Extract); 17] = [
 /// Tells the type from the bytes and reads the text with that type's extractor.
 pub(super) fn extract(input: &Input, limits: &IngestLimits, sink: &mut TextSink) -> Result<MediaType, Failure> {
     let media_type = identify(input).map_err(|error| Failure::from_io(&error))??;
+    if media_type.is_picture() {
+        picture::extract(input, &media_type, limits, sink)?;
+        return Ok(media_type);
+    }
     let extractor = EXTRACTORS.iter().find(|(known, _)| *known == media_type);
     let Some((_, extract)) = extractor else {
         return Err(Failure::UnsupportedMediaType { detected: media_type.as_str().to_owned() });
@@ -65,7 +70,7 @@ pub(super) fn extract(input: &Input, limits: &IngestLimits, sink: &mut TextSink)
 }
 
 /// [`media::detect`], and a look at the whole of a container whose head leaves it open.
-fn identify(input: &Input) -> io::Result<Result<MediaType, Failure>> {
+pub(super) fn identify(input: &Input) -> io::Result<Result<MediaType, Failure>> {
     let head = input.read_head(media::HEAD_BYTES)?;
     let media_type = media::detect(&head);
     Ok(match media_type.as_str() {

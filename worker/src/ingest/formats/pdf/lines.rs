@@ -9,6 +9,7 @@ use unicode_normalization::UnicodeNormalization;
 use super::glyphs::{Glyph, PageText};
 use super::outline::Bookmark;
 use super::{bidi, runs};
+use crate::ingest::hyphens::{joins, without_hyphen};
 use crate::ingest::sink::TextSink;
 use crate::ingest::wire::Failure;
 
@@ -99,18 +100,6 @@ fn starts_paragraph(previous: &Line, line: &Line, usual: Option<f64>) -> bool {
     far || (other_size && distance > 0.8 * line.size)
 }
 
-/// Whether a line ends inside a word that the next one continues.
-fn joins(line: &str, next: &str) -> bool {
-    let stem = without_hyphen(line);
-    stem.len() < line.len()
-        && stem.chars().next_back().is_some_and(char::is_lowercase)
-        && next.chars().next().is_some_and(char::is_lowercase)
-}
-
-fn without_hyphen(line: &str) -> &str {
-    line.strip_suffix(['-', '\u{2010}', '\u{ad}']).unwrap_or(line)
-}
-
 /// Replaces presentation forms (Latin, Armenian, Hebrew and Arabic) by the letters they stand for.
 fn as_letters(text: &str) -> String {
     let is_form = |c: char| matches!(c, '\u{fb00}'..='\u{fdff}' | '\u{fe70}'..='\u{fefc}');
@@ -134,14 +123,6 @@ mod tests {
 
     fn line(text: &str, baseline: f64, size: f64) -> Line {
         Line { text: text.to_owned(), left: 0.0, baseline, size, horizontal: true }
-    }
-
-    #[test]
-    fn words_parted_at_a_line_end_are_joined() {
-        assert!(joins("the water-", "wheel turns"));
-        assert!(!joins("pages 10-", "12"));
-        assert!(!joins("the North-", "Western"));
-        assert!(!joins("a dash -", "then more"));
     }
 
     #[test]

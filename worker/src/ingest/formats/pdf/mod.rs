@@ -34,6 +34,7 @@ use super::Input;
 use crate::ingest::document::WarningCode;
 use crate::ingest::limits::IngestLimits;
 use crate::ingest::metadata::Metadata;
+use crate::ingest::ocr::{self, Silence};
 use crate::ingest::sink::TextSink;
 use crate::ingest::wire::Failure;
 
@@ -79,7 +80,7 @@ pub(super) fn extract(input: &Input, limits: &IngestLimits, sink: &mut TextSink)
         if sink.page_is_empty()
             && let Some(seen) = text.seen()
         {
-            silent.push((number, seen));
+            silent.push((number, ocr::read_page(sink)?, seen));
         }
         sink.page_break()?;
     }
@@ -128,19 +129,17 @@ fn content(store: &Store, page: &Page) -> Result<Content, Error> {
 }
 
 /// Tells of pages that show something and gave no text.
-fn warn_of_silence(silent: &[(u32, Seen)], sink: &mut TextSink) {
-    if !sink.has_text() && silent.iter().any(|(_, seen)| *seen != Seen::Shapes) {
-        let message = "the pages have no text, only pictures of it: it takes character recognition to read them";
-        sink.warn(WarningCode::NeedsOcr, None, message);
-        return;
-    }
-    for &(page, seen) in silent {
-        let message = match seen {
-            Seen::Letters => "the page has letters, but its fonts do not tell which",
-            Seen::Pictures => "the page has pictures, but no text",
-            Seen::Shapes => "the page has drawings, but no text",
-        };
-        sink.warn(WarningCode::PageWithoutText, Some(page), message);
+fn warn_of_silence(silent: &[(u32, Silence, Seen)], sink: &mut TextSink) {
+    let told: Vec<_> = silent.iter().map(|&(page, silence, seen)| (page, silence, message(seen))).collect();
+    let is_needed = silent.iter().any(|(_, _, seen)| *seen != Seen::Shapes);
+    ocr::warn_of_silence(&told, is_needed, sink);
+}
+
+fn message(seen: Seen) -> &'static str {
+    match seen {
+        Seen::Letters => "the page has letters, but its fonts do not tell which",
+        Seen::Pictures => "the page has pictures, but no text",
+        Seen::Shapes => "the page has drawings, but no text",
     }
 }
 
