@@ -21,6 +21,7 @@ use super::asset_source::{Obtained, Read, Source};
 use crate::{
     handler::{Effects, Handler, JobContext, JobError, Write},
     ingest::{Document, Extractor, IngestLimits, WarningCode},
+    nameless::Nameless,
 };
 
 pub(crate) struct AssetHandler {
@@ -85,16 +86,17 @@ impl Handler for AssetHandler {
         let Some(place) = place else {
             return Err(JobError::fail("asset_not_found", "the asset was deleted"));
         };
-        let scratch = tempfile::tempdir().map_err(|error| JobError::retry("io", error))?;
-        let file = scratch.path().join("document");
-        let fetched = match self.source.obtain(job, &found, payload.fetch, &file).await? {
+        // A killed worker leaves no document on the disk.
+        let scratch = Nameless::file().map_err(|error| JobError::retry("io", error))?;
+        let file = scratch.path();
+        let fetched = match self.source.obtain(job, &found, payload.fetch, file).await? {
             Obtained::Stored => None,
             Obtained::Fetched(document) => Some(document),
             Obtained::NotModified(effects) => return Ok(effects),
         };
         job.progress(30, "reading the document").await;
         let unpack = allowance(&self.parts, &place);
-        let unpacked = self.extractor.unpack(&file, unpack, &job.cancellation()).await.map_err(|error| {
+        let unpacked = self.extractor.unpack(file, unpack, &job.cancellation()).await.map_err(|error| {
             let class = error.code();
             if error.is_retryable() { JobError::retry(class, error) } else { JobError::fail(class, error) }
         })?;
@@ -112,7 +114,7 @@ impl Handler for AssetHandler {
         });
         let mut writes: Vec<Box<dyn Write>> = Vec::new();
         if let Some(fetched) = fetched {
-            let read = Read { media_type: document.media_type.as_str(), file: &file };
+            let read = Read { media_type: document.media_type.as_str(), file };
             writes.push(self.source.store(job, &found, fetched, read).await?);
         }
         writes.push(Box::new(StoreText { asset, extraction: extraction_of(document) }));

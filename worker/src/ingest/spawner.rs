@@ -24,7 +24,6 @@ use rustix::{
     cmsg_space,
     net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg},
 };
-use tempfile::TempDir;
 use tokio::{
     process::{Child, Command},
     runtime::Handle,
@@ -32,13 +31,13 @@ use tokio::{
 };
 
 use super::{limits::IngestLimits, parts::Unpack, sandbox::CHILD_COMMAND, wire::ChildSettings};
+use crate::nameless::Nameless;
 
-/// A child, the socket by which it gets its file, and the directory it was started in, which goes when it does.
+/// A child, and the socket by which it gets its file.
 #[derive(Debug)]
 pub(super) struct Running {
     pub child: Child,
     socket: UnixStream,
-    _directory: TempDir,
 }
 
 /// What a child is to work on.
@@ -129,7 +128,7 @@ fn feed_one(waiting: &mut VecDeque<Running>, errand: &Errand, limits: &IngestLim
 
 fn spawn(limits: &IngestLimits) -> io::Result<Running> {
     let settings = serde_json::to_string(&ChildSettings { limits: limits.clone(), parent: std::process::id() })?;
-    let directory = TempDir::with_prefix("millrace-extract-")?;
+    let directory = Nameless::directory()?;
     let (socket, stdin) = UnixStream::pair()?;
     let mut command = std::process::Command::new(&limits.program);
     command
@@ -142,5 +141,5 @@ fn spawn(limits: &IngestLimits) -> io::Result<Running> {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let child = Command::from(command).kill_on_drop(true).spawn()?;
-    Ok(Running { child, socket, _directory: directory })
+    Ok(Running { child, socket })
 }
