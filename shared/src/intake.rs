@@ -1,14 +1,15 @@
 //! Taking in submissions: checks, the ledger, and what else a kind wants done in the same transaction.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use sqlx::PgConnection;
 
 use crate::db::assets;
 use crate::db::jobs::JobRow;
-use crate::ids::OrgId;
-use crate::jobs::{AssetProcess, FieldError, JobPayload as _, JobRequest, Kinds, NewJob, SubmitError};
-use crate::ledger::{self, Accepted};
+use crate::ids::{JobId, OrgId};
+use crate::jobs::{AssetProcess, FieldError, JobPayload as _, JobRequest, Kinds, NewJob, QueueName, SubmitError};
+use crate::ledger::{self, Accepted, Ended};
 use crate::queue::Queues;
 
 /// A submission was not taken in.
@@ -110,6 +111,25 @@ pub async fn within_patience(telling: impl Future<Output = ()>) {
         metrics::counter!("millrace_push_failures_total").increment(1);
         tracing::warn!("Redis did not answer in time; the reconciler will bring it what it missed");
     }
+}
+
+/// Tells Redis, and through it the workers that run them, of jobs that were cancelled; and lets the jobs behind them run. After the commit.
+pub async fn withdraw(queues: &Queues, ended: &[Ended]) {
+    let mut by_queue: HashMap<&str, Vec<JobId>> = HashMap::new();
+    for ended in ended {
+        by_queue.entry(&ended.row.queue).or_default().push(ended.row.id);
+    }
+    let unblocked: Vec<JobRow> = ended.iter().filter_map(|ended| ended.unblocked.clone()).collect();
+    within_patience(async {
+        for (queue, ids) in by_queue {
+            let Ok(queue) = queue.parse::<QueueName>() else { continue };
+            if let Err(error) = queues.cancel(queue, &ids).await {
+                tracing::warn!(error = %error, jobs = ids.len(), job.id = %ids[0], "cancelled jobs are still in Redis; the ledger will refuse their end");
+            }
+        }
+        ledger::publish(queues, &unblocked).await;
+    })
+    .await;
 }
 
 /// As [`publish`], for new rows.

@@ -1,10 +1,12 @@
 //! The object store: a directory or a bucket, behind one type.
 //!
 //! Keys are built from ids alone, so that no name from outside ever becomes a path. An object becomes visible when its upload is
-//! finished and not before; what is begun and not finished is cleaned up. Memory stays flat whatever the object's size.
+//! finished and not before. What is begun and not finished is cleaned up by the process that began it; where that died, [`Storage::delete`]
+//! takes what it left in a directory, and a bucket needs a lifecycle rule. Memory stays flat whatever the object's size.
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,8 +53,8 @@ pub enum StorageError {
     /// The store failed or refused.
     #[error("storage failed")]
     Store(#[source] object_store::Error),
-    /// The local file could not be written.
-    #[error("local file cannot be written")]
+    /// A local file could not be written, read or deleted.
+    #[error("a local file failed")]
     File(#[source] std::io::Error),
     /// What was read is not what was written.
     #[error("storage gave back other bytes than were written")]
@@ -65,7 +67,7 @@ pub enum StorageError {
 pub struct ObjectKey(String);
 
 impl ObjectKey {
-    /// The original bytes of an asset.
+    /// The original bytes of a new asset. Its id must be a new one, too: no key is stored under twice.
     #[must_use]
     pub fn asset(org: OrgId, asset: AssetId) -> Self {
         Self(format!("assets/{org}/{asset}"))
@@ -92,6 +94,8 @@ impl fmt::Display for ObjectKey {
 #[derive(Clone)]
 pub struct Storage {
     store: Arc<dyn ObjectStore>,
+    /// Where the objects are files.
+    directory: Option<PathBuf>,
 }
 
 impl fmt::Debug for Storage {
@@ -106,14 +110,16 @@ impl Storage {
     /// # Errors
     /// When the directory cannot be made, or an `AWS_*` variable is unknown or malformed.
     pub fn open(config: &StorageConfig) -> Result<Self, StorageError> {
-        let store: Arc<dyn ObjectStore> = match config {
-            StorageConfig::Directory(directory) => Arc::new(open_directory(directory)?),
+        match config {
+            StorageConfig::Directory(directory) => {
+                let (store, directory) = open_directory(directory)?;
+                Ok(Self { store: Arc::new(store), directory: Some(directory) })
+            }
             StorageConfig::S3 { bucket, prefix, options } => {
                 let bucket = open_bucket(bucket, options)?;
-                Arc::new(PrefixStore::new(bucket, prefix.as_str()))
+                Ok(Self { store: Arc::new(PrefixStore::new(bucket, prefix.as_str())), directory: None })
             }
-        };
-        Ok(Self { store })
+        }
     }
 
     /// Begins an upload of at most `limit_bytes`.
@@ -169,11 +175,15 @@ impl Storage {
         }
     }
 
-    /// Deletes the object; one that is gone already is fine.
+    /// Deletes the object, and in a directory what an upload of it left that died; what is gone already is fine.
     ///
     /// # Errors
     /// When the store fails.
     pub async fn delete(&self, key: &ObjectKey) -> Result<(), StorageError> {
+        // Before the object, which an upload that lives after all would make of it in between.
+        if let Some(directory) = &self.directory {
+            delete_staged(&directory.join(&key.0)).await.map_err(StorageError::File)?;
+        }
         match self.store.delete(&key.path()).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
             Err(error) => Err(StorageError::Store(error)),
@@ -206,6 +216,22 @@ impl Storage {
     }
 }
 
+/// Deletes what uploads of an object have written and not finished. The store calls these files as the object, with `#1`, or the next number that
+/// is free (`object_store::local`).
+async fn delete_staged(object: &FilePath) -> std::io::Result<()> {
+    for number in 1.. {
+        let mut staged = object.as_os_str().to_owned();
+        staged.push(format!("#{number}"));
+        match tokio::fs::remove_file(&staged).await {
+            Ok(()) => {}
+            // Also where the object's directory is not there, or is a file.
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
 fn classify(key: &ObjectKey, error: object_store::Error) -> StorageError {
     match error {
         object_store::Error::NotFound { .. } => StorageError::Missing(key.clone()),
@@ -213,13 +239,13 @@ fn classify(key: &ObjectKey, error: object_store::Error) -> StorageError {
     }
 }
 
-fn open_directory(directory: &FilePath) -> Result<LocalFileSystem, StorageError> {
+fn open_directory(directory: &FilePath) -> Result<(LocalFileSystem, PathBuf), StorageError> {
     let open = |error: std::io::Error| StorageError::Open(format!("{}: {error}", directory.display()).into());
     std::fs::create_dir_all(directory).map_err(open)?;
     let directory: PathBuf = directory.canonicalize().map_err(open)?;
-    let store = LocalFileSystem::new_with_prefix(directory).map_err(|error| StorageError::Open(error.into()))?;
+    let store = LocalFileSystem::new_with_prefix(&directory).map_err(|error| StorageError::Open(error.into()))?;
     // An accepted upload must survive a power cut, as the job that names it does.
-    Ok(store.with_fsync(true))
+    Ok((store.with_fsync(true), directory))
 }
 
 fn open_bucket(
@@ -422,6 +448,22 @@ mod tests {
         assert_eq!(files_below(directory.path()).len(), 1, "parts are staged");
         upload.abort().await.expect("aborted");
         assert_eq!(files_below(directory.path()), Vec::<PathBuf>::new());
+    }
+
+    #[tokio::test]
+    async fn what_an_upload_left_that_died_goes_with_its_key() {
+        let (directory, storage) = storage();
+        let (org, key) = (OrgId::new(), ObjectKey::asset(OrgId::new(), AssetId::new()));
+        let mut upload = storage.upload(&key, 20 << 20);
+        for _ in 0..10 {
+            upload.write(Bytes::from(vec![0_u8; 1 << 20])).await.expect("written");
+        }
+        // As if the process was gone: nobody aborts it.
+        std::mem::forget(upload);
+        assert_eq!(files_below(directory.path()).len(), 1, "parts are staged");
+        storage.delete(&key).await.expect("deleted");
+        assert_eq!(files_below(directory.path()), Vec::<PathBuf>::new());
+        storage.delete(&ObjectKey::asset(org, AssetId::new())).await.expect("nothing was there");
     }
 
     #[tokio::test]

@@ -106,6 +106,25 @@ impl Ledger {
         }
         Ok(())
     }
+
+    /// Makes all objects due that are noted to be deleted, as if their hour was over. Gives how many are noted.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn hurry_strays(&self) -> Result<u64> {
+        let done = sqlx::query("UPDATE stray_objects SET due_at = now()").execute(&self.pool).await;
+        Ok(done.context("cannot change what is to be swept")?.rows_affected())
+    }
+
+    /// Whether a statement in this database waits for a lock.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn somebody_waits(&self) -> Result<bool> {
+        let waiting = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')";
+        sqlx::query_scalar(waiting).fetch_one(&self.pool).await.context("cannot ask who waits")
+    }
+
     /// What is in other tables without a job that accounts for it, one line each.
     ///
     /// # Errors

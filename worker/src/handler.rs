@@ -109,11 +109,16 @@ pub(crate) trait Write: Send + Sync {
 /// A write whose jobs to follow are known only when it is made: which of its rows are new is decided inside the transaction.
 #[async_trait]
 pub(crate) trait Follow: Send + Sync {
+    /// Called at the transaction's begin, before it ends the job: the place for locks that must come before that of the job's own row.
+    async fn prepare(&self, _connection: &mut PgConnection, _job: &JobContext) -> sqlx::Result<()> {
+        Ok(())
+    }
+
     /// Writes, and gives the jobs that follow from it. It may be called again if the transaction has to be repeated.
     async fn apply(&self, connection: &mut PgConnection, job: &JobContext) -> sqlx::Result<Vec<NewJob>>;
 
-    /// Called when the transaction of the last [`apply`](Self::apply) counts, to put away what it turned out not to need. A crash may prevent it.
-    async fn settled(&self) {}
+    /// Called when the transaction of the last [`apply`](Self::apply) counts, to tell others of what it did. A crash may prevent it.
+    async fn settled(&self, _job: &JobContext) {}
 }
 
 /// What a success brings about.
@@ -130,6 +135,14 @@ pub(crate) struct Effects {
 }
 
 impl Effects {
+    /// Takes the locks that must come before the job's end.
+    pub(crate) async fn prepare(&self, transaction: &mut PgConnection, job: &JobContext) -> sqlx::Result<()> {
+        for follow in &self.follows {
+            follow.prepare(transaction, job).await?;
+        }
+        Ok(())
+    }
+
     /// Writes all of it but the result, in the completing transaction. Gives the jobs that follow, to be pushed after the commit.
     pub(crate) async fn write(&self, transaction: &mut PgConnection, job: &JobContext) -> sqlx::Result<Vec<JobRow>> {
         for write in &self.writes {
@@ -144,9 +157,9 @@ impl Effects {
     }
 
     /// Tells those who wait for it that the transaction counts.
-    pub(crate) async fn settled(&self) {
+    pub(crate) async fn settled(&self, job: &JobContext) {
         for follow in &self.follows {
-            follow.settled().await;
+            follow.settled(job).await;
         }
     }
 

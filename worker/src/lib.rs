@@ -5,6 +5,7 @@ mod fetch;
 mod handler;
 mod handlers;
 pub mod ingest;
+mod nameless;
 mod serve;
 mod server;
 mod sweep;

@@ -3,21 +3,21 @@
 use axum::Json;
 use axum::extract::State;
 use http::StatusCode;
-use millrace_shared::db::asset_parts::{self, Doomed};
-use millrace_shared::db::{Cursor, assets};
-use millrace_shared::ids::{AssetId, OrgId};
-use millrace_shared::ledger;
+use millrace_shared::db::asset_parts::family::Going;
+use millrace_shared::db::{self, Cursor, assets};
+use millrace_shared::ids::AssetId;
+use millrace_shared::intake;
+use millrace_shared::ledger::{self, Removal};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::jobs::withdraw;
 use crate::error::ApiError;
 use crate::extract::{Path, Query, Submitter, from_text};
 use crate::state::AppState;
 use crate::wire::{Asset, AssetState, Limit, List, page_request};
 
-/// How often a deletion tries again that crosses a new upload of the same bytes.
-const TRIES: usize = 5;
+/// How often a deletion tries again that crosses others of the same documents.
+const TRIES: usize = 3;
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -72,7 +72,7 @@ pub(super) async fn get(
 /// Delete a document.
 ///
 /// With its text, its chunks, and the documents in it that were not uploaded for themselves and that no other document holds. Jobs that still
-/// wait or run for them are cancelled.
+/// wait or run for them are cancelled. Their bytes are deleted from the object store by a worker, a few seconds later.
 #[utoipa::path(
     delete, path = "/v1/assets/{id}", tag = "Assets", operation_id = "deleteAsset",
     params(("id" = uuid::Uuid, Path, description = "The document")),
@@ -83,49 +83,23 @@ pub(super) async fn delete(
     Submitter(caller): Submitter,
     Path(id): Path<AssetId>,
 ) -> Result<StatusCode, ApiError> {
+    let going = Going::Document(id);
     for _ in 0..TRIES {
-        if let Some(family) = try_delete(&state, caller.org, id).await? {
-            // The rows are gone. A crash or a failure here leaves an object that nobody names, which costs space and nothing else;
-            // the other order could leave a row whose bytes are gone.
-            for object in family.into_iter().filter_map(|asset: Doomed| asset.storage_key) {
-                if let Err(error) = state.storage().delete(&object).await {
-                    tracing::error!(error = &error as &dyn std::error::Error, object = %object, "a deleted asset's object is left over");
-                }
+        let mut transaction = state.database().begin().await?;
+        let removal = match ledger::remove(&mut transaction, caller.org, &going).await {
+            // Sacrificed to another one, with which it may not meet again.
+            Err(error) if db::is_contention(&error) => continue,
+            removal => removal?,
+        };
+        match removal {
+            Removal::Nothing => return Err(ApiError::NotFound("asset")),
+            Removal::Crossed => {}
+            Removal::Done(cancelled) => {
+                transaction.commit().await?;
+                intake::withdraw(state.queues(), &cancelled).await;
+                return Ok(StatusCode::NO_CONTENT);
             }
-            return Ok(StatusCode::NO_CONTENT);
         }
     }
     Err(ApiError::Unavailable("the asset", None))
-}
-
-/// Deletes the rows of an asset and of all that goes with it; `None` when one of them got another job, or another document that holds it, in
-/// between.
-async fn try_delete(state: &AppState, org: OrgId, id: AssetId) -> Result<Option<Vec<Doomed>>, ApiError> {
-    let mut transaction = state.database().begin().await?;
-    let mut family = asset_parts::family(&mut transaction, org, id).await?;
-    if family.is_empty() {
-        return Err(ApiError::NotFound("asset"));
-    }
-    // Jobs before assets, and in one order, as everywhere.
-    family.sort_unstable_by_key(|asset| asset.job_id);
-    let mut cancelled = Vec::new();
-    for asset in &family {
-        cancelled.extend(ledger::cancel(&mut transaction, org, asset.job_id).await?);
-    }
-    asset_parts::lock(&mut transaction, org, &family).await?;
-    let mut still = asset_parts::family(&mut transaction, org, id).await?;
-    still.sort_unstable_by_key(|asset| asset.job_id);
-    if still != family {
-        return Ok(None);
-    }
-    for asset in &family {
-        if !assets::delete(&mut transaction, org, asset.id, asset.job_id).await? {
-            return Ok(None);
-        }
-    }
-    transaction.commit().await?;
-    for ended in &cancelled {
-        withdraw(state, ended).await;
-    }
-    Ok(Some(family))
 }

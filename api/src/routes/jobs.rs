@@ -302,7 +302,7 @@ pub(super) async fn cancel(
     transaction.commit().await?;
     let row = match ended {
         Some(ended) => {
-            withdraw(&state, &ended).await;
+            intake::withdraw(state.queues(), std::slice::from_ref(&ended)).await;
             ended.row
         }
         None => match find(&state, caller.org, id).await? {
@@ -314,17 +314,4 @@ pub(super) async fn cancel(
         },
     };
     show(&state, row).await.map(axum::Json)
-}
-
-/// Tells Redis, and through it a worker that runs the job, that it was cancelled; and lets the job behind it run.
-pub(super) async fn withdraw(state: &AppState, ended: &ledger::Ended) {
-    intake::within_patience(async {
-        if let Ok(queue) = ended.row.queue.parse::<QueueName>()
-            && let Err(error) = state.queues().cancel(queue, &[ended.row.id]).await
-        {
-            tracing::warn!(error = %error, job.id = %ended.row.id, "a cancelled job is still in Redis; the ledger will refuse its end");
-        }
-        ledger::publish(state.queues(), ended.unblocked.as_slice()).await;
-    })
-    .await;
 }

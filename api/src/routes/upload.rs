@@ -4,6 +4,7 @@
 //! that nobody can read is taken in all the same: its asset becomes `failed`, with the type, where its owner will look for it. The name
 //! is a label and nothing else. A body of JSON names a document by its URL instead: see [`super::by_url`].
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -17,6 +18,7 @@ use http::{HeaderValue, StatusCode};
 use millrace_shared::db::asset_parts;
 use millrace_shared::db::assets::{self, AssetState, NewAsset};
 use millrace_shared::db::jobs::{self, JobRow};
+use millrace_shared::db::stray_objects::{self, TO_BE_NAMED_WITHIN};
 use millrace_shared::ids::{AssetId, OrgId};
 use millrace_shared::intake::{self, IntakeError};
 use millrace_shared::jobs::{AssetProcess, JobPayload as _, JobRequest, NewJob};
@@ -35,6 +37,10 @@ use crate::state::AppState;
 use crate::wire::{Asset, Uploaded};
 
 const FIELD: &str = "file";
+/// How often the key of an upload that takes long is noted anew.
+const RENEWED_EVERY: Duration = Duration::from_secs(600);
+/// How often a document is looked for that comes and goes while its bytes are taken in.
+const TRIES: usize = 5;
 
 /// The form of an upload.
 #[derive(ToSchema)]
@@ -81,21 +87,62 @@ pub(super) async fn upload(
     let mut form = Form::open(request, state.limits().request_timeout).await?;
     let id = AssetId::new();
     let key = ObjectKey::asset(caller.org, id);
+    let noted = Noted { state: &state, org: caller.org, key: &key };
+    noted.note(TO_BE_NAMED_WITHIN).await?;
     let mut upload = state.storage().upload(&key, state.limits().upload_bytes);
-    let file = match form.receive(&mut upload).await {
+    let received = tokio::select! {
+        received = form.receive(&mut upload) => received,
+        never = noted.renew() => match never {},
+    };
+    let file = match received {
         Ok(file) => file,
         Err(error) => {
-            discard(upload).await;
+            noted.discard(Some(upload)).await;
             return Err(error);
         }
     };
-    let document = Document { org: caller.org, id, key, file, received: upload.received(), trace: trace.0 };
-    document.record(&state, upload).await
+    let document =
+        Document { org: caller.org, id, key: key.clone(), file, received: upload.received(), trace: trace.0 };
+    document.record(&noted, upload).await
 }
 
-async fn discard(upload: Upload) {
-    if let Err(error) = upload.abort().await {
-        tracing::warn!(error = &error as &dyn std::error::Error, "an unfinished upload could not be thrown away");
+/// The key of an upload on its way, which is noted in `stray_objects` before its first byte is stored, and taken out by the transaction that makes
+/// an asset of it. Whatever dies before that, a worker deletes what was stored.
+struct Noted<'a> {
+    state: &'a AppState,
+    org: OrgId,
+    key: &'a ObjectKey,
+}
+
+impl Noted<'_> {
+    async fn note(&self, wait: Duration) -> sqlx::Result<()> {
+        let mut connection = self.state.database().acquire().await?;
+        stray_objects::note(&mut connection, self.org, std::slice::from_ref(self.key), wait).await
+    }
+
+    /// Keeps the key from becoming due while bytes come in, however slowly.
+    async fn renew(&self) -> Infallible {
+        loop {
+            tokio::time::sleep(RENEWED_EVERY).await;
+            if let Err(error) = self.note(TO_BE_NAMED_WITHIN).await {
+                tracing::debug!(
+                    error = &error as &dyn std::error::Error,
+                    "the key of a long upload could not be noted again"
+                );
+            }
+        }
+    }
+
+    /// Throws away what was stored, or is being stored, under the key.
+    async fn discard(&self, upload: Option<Upload>) {
+        if let Some(upload) = upload
+            && let Err(error) = upload.abort().await
+        {
+            tracing::warn!(error = &error as &dyn std::error::Error, "an unfinished upload could not be thrown away");
+        }
+        if let Err(error) = self.note(Duration::ZERO).await {
+            tracing::debug!(error = &error as &dyn std::error::Error, "what is left of an upload is swept later");
+        }
     }
 }
 
@@ -194,23 +241,26 @@ struct Document {
 }
 
 impl Document {
-    async fn record(&self, state: &AppState, upload: Upload) -> Result<Response, ApiError> {
-        if let Some(known) = self.known(state).await? {
-            discard(upload).await;
-            return self.again(state, known).await;
+    /// Makes it an asset, unless there is one with these bytes. Such a one may come or go at any moment.
+    async fn record(&self, noted: &Noted<'_>, upload: Upload) -> Result<Response, ApiError> {
+        let state = noted.state;
+        let mut upload = Some(upload);
+        for _ in 0..TRIES {
+            if let Some(known) = self.known(state).await?
+                && let Some(response) = self.again(state, known).await?
+            {
+                noted.discard(upload).await;
+                return Ok(response);
+            }
+            if let Some(upload) = upload.take() {
+                upload.finish().await?;
+            }
+            if let Some(response) = self.insert(state).await? {
+                return Ok(response);
+            }
         }
-        upload.finish().await?;
-        if let Some(response) = self.insert(state).await? {
-            return Ok(response);
-        }
-        // Somebody uploaded the same bytes in the meantime.
-        if let Err(error) = state.storage().delete(&self.key).await {
-            tracing::error!(error = &error as &dyn std::error::Error, object = %self.key, "a duplicate's object is left over");
-        }
-        match self.known(state).await? {
-            Some(known) => self.again(state, known).await,
-            None => Err(gone()),
-        }
+        noted.discard(upload).await;
+        Err(gone())
     }
 
     async fn known(&self, state: &AppState) -> Result<Option<assets::Asset>, ApiError> {
@@ -241,32 +291,38 @@ impl Document {
             job: job.id,
         };
         let Some(asset) = assets::insert(&mut transaction, &new).await? else { return Ok(None) };
+        if !stray_objects::adopt(&mut transaction, self.org, std::slice::from_ref(&self.key)).await? {
+            // The database was away for as long as a key may wait, and what was stored is swept.
+            return Err(ApiError::Unavailable("the object store", None));
+        }
         let accepted = intake::accept(&mut transaction, self.org, &[job], |_| String::new()).await?;
         transaction.commit().await?;
         intake::publish(state.queues(), &accepted).await;
         Ok(Some(answer(StatusCode::ACCEPTED, asset, accepted.first().map(Accepted::row).cloned(), Seen::First)))
     }
 
-    /// The asset that has these bytes; processed again if it had failed.
-    async fn again(&self, state: &AppState, known: assets::Asset) -> Result<Response, ApiError> {
+    /// The asset that has these bytes; processed again if it had failed. `None` if it is deleted by now.
+    async fn again(&self, state: &AppState, known: assets::Asset) -> Result<Option<Response>, ApiError> {
         let mut connection = state.database().acquire().await?;
-        asset_parts::mark_uploaded(&mut connection, self.org, known.id).await?;
+        if !asset_parts::mark_uploaded(&mut connection, self.org, known.id).await? {
+            return Ok(None);
+        }
         if known.state != AssetState::Failed {
             let job = jobs::find(&mut connection, self.org, known.job_id).await?;
-            return Ok(answer(StatusCode::OK, known, job, Seen::Before));
+            return Ok(Some(answer(StatusCode::OK, known, job, Seen::Before)));
         }
         drop(connection);
         let job = self.job(state, known.id)?;
         let mut transaction = state.database().begin().await?;
-        let accepted = intake::accept(&mut transaction, self.org, &[job], |_| String::new()).await;
-        let accepted = accepted.map_err(|error| match error {
-            IntakeError::Invalid(_) => gone(),
-            IntakeError::Database(error) => error.into(),
-        })?;
-        let asset = assets::get(&mut transaction, self.org, known.id).await?.ok_or_else(gone)?;
+        let accepted = match intake::accept(&mut transaction, self.org, &[job], |_| String::new()).await {
+            Err(IntakeError::Invalid(_)) => return Ok(None),
+            accepted => accepted?,
+        };
+        let Some(asset) = assets::get(&mut transaction, self.org, known.id).await? else { return Ok(None) };
         transaction.commit().await?;
         intake::publish(state.queues(), &accepted).await;
-        Ok(answer(StatusCode::ACCEPTED, asset, accepted.first().map(Accepted::row).cloned(), Seen::Before))
+        let job = accepted.first().map(Accepted::row).cloned();
+        Ok(Some(answer(StatusCode::ACCEPTED, asset, job, Seen::Before)))
     }
 }
 

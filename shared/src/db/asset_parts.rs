@@ -1,29 +1,16 @@
 //! Documents within documents: what each holds, where the parts are, and what goes with what.
 //!
 //! A part that can be read is an asset of its own, and the same bytes are one asset however many documents hold them: `asset_parts` is the link.
-//! An asset that nobody uploaded for itself lives as long as a document names it.
+//! An asset that nobody uploaded for itself lives as long as a document names it: see [`family`].
 
-use std::collections::{HashMap, HashSet};
+pub mod family;
 
-use sha2::{Digest as _, Sha256};
+use std::collections::HashSet;
+
 use sqlx::PgConnection;
-use uuid::{Builder, Uuid};
 
 use super::assets::AssetState;
-use crate::ids::{AssetId, JobId, OrgId};
-use crate::storage::ObjectKey;
-
-/// The id of what `job` finds in its document. Every run of the job gives the same, so that one that is repeated stores its objects where the
-/// one before did, instead of beside them. Another job gives another, so that an object is never stored where an older one is being deleted.
-#[must_use]
-pub fn child_id(job: JobId, sha256: &[u8; 32]) -> AssetId {
-    let digest = Sha256::new().chain_update(job.as_bytes()).chain_update(sha256).finalize();
-    let mut rest = [0; 10];
-    rest.copy_from_slice(&digest[..10]);
-    // The time in it is that of the job.
-    let millis = u64::try_from(job.time().timestamp_millis()).unwrap_or(0);
-    AssetId(Builder::from_unix_timestamp_millis(millis, &rest).into_uuid())
-}
+use crate::ids::{AssetId, OrgId};
 
 /// Where a document lies within an upload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::FromRow)]
@@ -115,19 +102,19 @@ pub async fn mark_found(
     Ok(())
 }
 
-/// Notes that somebody uploaded an asset for itself that was only found before: it stays when the documents go that hold it.
+/// Notes that somebody uploaded an asset for itself, which stays when the documents go that hold it. `false` when it is gone; where it is
+/// being deleted, this waits for the outcome.
 ///
 /// # Errors
 /// When the database is away.
-pub async fn mark_uploaded(connection: &mut PgConnection, org: OrgId, id: AssetId) -> sqlx::Result<()> {
-    sqlx::query(
-        "UPDATE assets SET uploaded = true, depth = 0, root_id = NULL WHERE org_id = $1 AND id = $2 AND NOT uploaded",
-    )
-    .bind(org)
-    .bind(id)
-    .execute(connection)
-    .await?;
-    Ok(())
+pub async fn mark_uploaded(connection: &mut PgConnection, org: OrgId, id: AssetId) -> sqlx::Result<bool> {
+    let done =
+        sqlx::query("UPDATE assets SET uploaded = true, depth = 0, root_id = NULL WHERE org_id = $1 AND id = $2")
+            .bind(org)
+            .bind(id)
+            .execute(connection)
+            .await?;
+    Ok(done.rows_affected() == 1)
 }
 
 /// What a document holds, as it is to be stored.
@@ -145,7 +132,8 @@ pub struct NewPart {
     pub reason: Option<&'static str>,
 }
 
-/// Replaces the list of what a document holds. What it held before and holds no more stays as an asset.
+/// Replaces the list of what a document holds. Gives what it held before and holds no more: of that, what nothing else holds must go, by
+/// [`crate::ledger::remove`] in the same transaction.
 ///
 /// # Errors
 /// When the database refuses or is away.
@@ -154,12 +142,13 @@ pub async fn replace(
     org: OrgId,
     parent: AssetId,
     parts: &[NewPart],
-) -> sqlx::Result<()> {
-    sqlx::query("DELETE FROM asset_parts WHERE org_id = $1 AND parent_id = $2")
-        .bind(org)
-        .bind(parent)
-        .execute(&mut *connection)
-        .await?;
+) -> sqlx::Result<Vec<AssetId>> {
+    let before: Vec<Option<AssetId>> =
+        sqlx::query_scalar("DELETE FROM asset_parts WHERE org_id = $1 AND parent_id = $2 RETURNING child_id")
+            .bind(org)
+            .bind(parent)
+            .fetch_all(&mut *connection)
+            .await?;
     sqlx::query(
         "INSERT INTO asset_parts (org_id, parent_id, ordinal, name, media_type, size_bytes, child_id, reason)
          SELECT $1, $2, place - 1, name, media_type, size_bytes, child_id, reason
@@ -173,6 +162,76 @@ pub async fn replace(
     .bind(parts.iter().map(|part| part.size_bytes).collect::<Vec<_>>())
     .bind(parts.iter().map(|part| part.child.map(|child| child.0)).collect::<Vec<_>>())
     .bind(parts.iter().map(|part| part.reason).collect::<Vec<_>>())
+    .execute(connection)
+    .await?;
+    let now: HashSet<AssetId> = parts.iter().filter_map(|part| part.child).collect();
+    let mut let_go: Vec<AssetId> = before.into_iter().flatten().filter(|child| !now.contains(child)).collect();
+    let_go.sort_unstable();
+    let_go.dedup();
+    Ok(let_go)
+}
+
+/// What a document will let go of when it holds nothing but bytes of these hashes: of what was not uploaded for itself.
+///
+/// # Errors
+/// When the database is away.
+pub async fn held_beside(
+    connection: &mut PgConnection,
+    org: OrgId,
+    parent: AssetId,
+    hashes: &[&[u8]],
+) -> sqlx::Result<Vec<AssetId>> {
+    sqlx::query_scalar(
+        "SELECT DISTINCT child.id FROM asset_parts AS part JOIN assets AS child ON child.org_id = $1 AND child.id = part.child_id
+         WHERE part.org_id = $1 AND part.parent_id = $2 AND NOT child.uploaded AND child.sha256 <> ALL($3::bytea[])",
+    )
+    .bind(org)
+    .bind(parent)
+    .bind(hashes)
+    .fetch_all(connection)
+    .await
+}
+
+/// Has these, which a document has let go of and others hold, and all that they hold, counted for one of those others, where they were counted
+/// for the same upload as the document. Otherwise what an upload held once would be counted for it for ever.
+///
+/// # Errors
+/// When the database is away.
+pub async fn count_elsewhere(
+    connection: &mut PgConnection,
+    org: OrgId,
+    document: AssetId,
+    children: &[AssetId],
+) -> sqlx::Result<()> {
+    // Something may have many holders, of which a hundred are looked at for one of the same upload.
+    sqlx::query(
+        "WITH RECURSIVE home (root) AS (
+             SELECT coalesce(root_id, id) FROM assets WHERE org_id = $1 AND id = $2
+         ), moved (id, root) AS (
+             SELECT child.id, holder.root
+             FROM home CROSS JOIN assets AS child CROSS JOIN LATERAL (
+                 SELECT above.root
+                 FROM (SELECT coalesce(up.root_id, up.id) AS root
+                       FROM asset_parts AS part JOIN assets AS up ON up.org_id = $1 AND up.id = part.parent_id
+                       WHERE part.org_id = $1 AND part.child_id = child.id LIMIT 100) AS above
+                 ORDER BY above.root = home.root DESC LIMIT 1
+             ) AS holder
+             WHERE child.org_id = $1 AND child.id = ANY($3) AND NOT child.uploaded
+               AND child.root_id = home.root AND holder.root <> home.root
+             UNION
+             SELECT child.id, moved.root
+             FROM home CROSS JOIN moved
+             JOIN asset_parts AS part ON part.org_id = $1 AND part.parent_id = moved.id
+             JOIN assets AS child ON child.org_id = $1 AND child.id = part.child_id AND NOT child.uploaded
+             WHERE child.root_id = home.root
+         )
+         UPDATE assets SET root_id = new.root
+         FROM (SELECT DISTINCT ON (id) id, root FROM moved ORDER BY id) AS new
+         WHERE assets.org_id = $1 AND assets.id = new.id",
+    )
+    .bind(org)
+    .bind(document)
+    .bind(children)
     .execute(connection)
     .await?;
     Ok(())
@@ -238,110 +297,4 @@ pub async fn list(
     .bind(limit)
     .fetch_all(connection)
     .await
-}
-
-/// An asset that is about to be deleted.
-#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
-pub struct Doomed {
-    /// Its id.
-    pub id: AssetId,
-    /// The job that processes it.
-    pub job_id: JobId,
-    /// Where its bytes are; one of a URL may have none yet.
-    pub storage_key: Option<ObjectKey>,
-}
-
-/// An asset and all that goes with it, by id: what was not uploaded for itself and is held by nothing that stays. Empty when the asset is gone.
-///
-/// # Errors
-/// When the database is away.
-pub async fn family(connection: &mut PgConnection, org: OrgId, id: AssetId) -> sqlx::Result<Vec<Doomed>> {
-    let links: Vec<(AssetId, AssetId)> = sqlx::query_as(
-        "WITH RECURSIVE below (id) AS (
-             SELECT $2::uuid
-             UNION
-             SELECT child.id FROM below
-             JOIN asset_parts AS part ON part.org_id = $1 AND part.parent_id = below.id
-             JOIN assets AS child ON child.org_id = $1 AND child.id = part.child_id AND NOT child.uploaded
-         )
-         SELECT DISTINCT part.parent_id, part.child_id FROM asset_parts AS part JOIN below ON part.child_id = below.id
-         WHERE part.org_id = $1",
-    )
-    .bind(org)
-    .bind(id)
-    .fetch_all(&mut *connection)
-    .await?;
-    let doomed: Vec<Uuid> = doomed(id, &links).into_iter().map(|id| id.0).collect();
-    sqlx::query_as("SELECT id, job_id, storage_key FROM assets WHERE org_id = $1 AND id = ANY($2) ORDER BY id")
-        .bind(org)
-        .bind(doomed)
-        .fetch_all(connection)
-        .await
-}
-
-/// Of the children in `links` (of parent and child), those that nothing holds once `root` is gone; and `root`.
-fn doomed(root: AssetId, links: &[(AssetId, AssetId)]) -> HashSet<AssetId> {
-    let mut parents: HashMap<AssetId, Vec<AssetId>> = HashMap::new();
-    for &(parent, child) in links {
-        parents.entry(child).or_default().push(parent);
-    }
-    let mut doomed: HashSet<AssetId> = parents.keys().copied().chain([root]).collect();
-    loop {
-        let kept: Vec<AssetId> = doomed
-            .iter()
-            .copied()
-            .filter(|id| *id != root && parents[id].iter().any(|parent| !doomed.contains(parent)))
-            .collect();
-        if kept.is_empty() {
-            return doomed;
-        }
-        doomed.retain(|id| !kept.contains(id));
-    }
-}
-
-/// Locks assets, so that no document can begin to hold them.
-///
-/// # Errors
-/// When the database is away.
-pub async fn lock(connection: &mut PgConnection, org: OrgId, family: &[Doomed]) -> sqlx::Result<()> {
-    sqlx::query("SELECT FROM assets WHERE org_id = $1 AND id = ANY($2) ORDER BY id FOR UPDATE")
-        .bind(org)
-        .bind(family.iter().map(|asset| asset.id.0).collect::<Vec<_>>())
-        .execute(connection)
-        .await?;
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_run_that_is_repeated_gives_the_same_ids_and_another_job_gives_others() {
-        let (job, other) = (JobId::new(), JobId::new());
-        let id = child_id(job, &[7; 32]);
-        assert_eq!(id, child_id(job, &[7; 32]));
-        assert_ne!(id, child_id(job, &[8; 32]));
-        assert_ne!(id, child_id(other, &[7; 32]));
-        assert_eq!((id.0.get_version_num(), JobId(id.0).time()), (7, job.time()));
-    }
-
-    #[test]
-    fn what_something_else_holds_stays_with_all_that_it_holds() {
-        let [root, other, shared, below_shared, alone, below_alone, loose] = std::array::from_fn(|_| AssetId::new());
-        let links = [
-            (root, shared),
-            (other, shared),
-            (shared, below_shared),
-            (root, alone),
-            (alone, below_alone),
-            (root, below_shared),
-            (alone, loose),
-            (below_alone, loose),
-        ];
-        assert_eq!(doomed(root, &links), HashSet::from([root, alone, below_alone, loose]));
-        assert_eq!(doomed(root, &[]), HashSet::from([root]));
-        // Two that hold each other do not keep each other.
-        assert_eq!(doomed(root, &[(root, alone), (alone, loose), (loose, alone)]), HashSet::from([root, alone, loose]));
-    }
 }

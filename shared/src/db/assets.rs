@@ -183,6 +183,22 @@ pub async fn find_by_content(
         .await
 }
 
+/// Which of these bytes the organisation has as an uploaded or found asset.
+///
+/// # Errors
+/// When the database is away.
+pub async fn known_contents(
+    connection: &mut PgConnection,
+    org: OrgId,
+    hashes: &[&[u8]],
+) -> Result<Vec<Vec<u8>>, sqlx::Error> {
+    sqlx::query_scalar("SELECT sha256 FROM assets WHERE org_id = $1 AND sha256 = ANY($2)")
+        .bind(org)
+        .bind(hashes)
+        .fetch_all(connection)
+        .await
+}
+
 /// An organisation's assets, newest first.
 ///
 /// # Errors
@@ -276,19 +292,27 @@ pub async fn reset_pending(
     Ok(done.rows_affected() == 1)
 }
 
-/// Deletes the record, its text and its chunks, if `job` is still the one that processes it; `false` otherwise, or when it was gone.
+/// Deletes records, their texts and their chunks, each if this job is still the one that processes it; gives how many were deleted.
 ///
-/// Cancel that job first, in the same transaction: whoever ends a job locks it before the asset, and so must we. The object is
-/// the caller's to delete, after the commit.
+/// Cancel those jobs first, in the same transaction: whoever ends a job locks it before the asset, and so must we. The objects' keys are to
+/// be noted in it, too ([`super::stray_objects`]).
 ///
 /// # Errors
 /// When the database is away.
-pub async fn delete(connection: &mut PgConnection, org: OrgId, id: AssetId, job: JobId) -> Result<bool, sqlx::Error> {
-    let done = sqlx::query("DELETE FROM assets WHERE org_id = $1 AND id = $2 AND job_id = $3")
-        .bind(org)
-        .bind(id)
-        .bind(job)
-        .execute(connection)
-        .await?;
-    Ok(done.rows_affected() == 1)
+pub async fn delete(
+    connection: &mut PgConnection,
+    org: OrgId,
+    assets: &[(AssetId, JobId)],
+) -> Result<u64, sqlx::Error> {
+    let (ids, jobs): (Vec<AssetId>, Vec<JobId>) = assets.iter().copied().unzip();
+    let done = sqlx::query(
+        "DELETE FROM assets USING UNNEST($2::uuid[], $3::uuid[]) AS gone (id, job_id)
+         WHERE assets.org_id = $1 AND assets.id = gone.id AND assets.job_id = gone.job_id",
+    )
+    .bind(org)
+    .bind(ids)
+    .bind(jobs)
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected())
 }

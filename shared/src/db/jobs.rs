@@ -3,7 +3,10 @@
 //! Functions take a connection, so that the caller owns the transaction. Every change of state says `AND state = 'queued'` (or
 //! `'dead'`) and gives back which rows it changed: a second delivery of a job changes none.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -232,6 +235,30 @@ pub(crate) async fn lock(connection: &mut PgConnection, org: OrgId, id: JobId) -
         .bind(id)
         .fetch_optional(connection)
         .await
+}
+
+/// Locks jobs, and those that they wait behind for their unique keys, all in one order. Gives those of `ids` that have not ended.
+///
+/// # Errors
+/// Those of the database.
+pub async fn lock_all(connection: &mut PgConnection, org: OrgId, ids: &[JobId]) -> sqlx::Result<Vec<JobId>> {
+    let mut all: Vec<JobId> = sqlx::query_scalar(
+        "SELECT blocked_by FROM jobs WHERE org_id = $1 AND id = ANY($2) AND blocked_by IS NOT NULL AND state = 'queued'",
+    )
+    .bind(org)
+    .bind(ids)
+    .fetch_all(&mut *connection)
+    .await?;
+    all.extend(ids);
+    let locked: Vec<(JobId, bool)> = sqlx::query_as(
+        "SELECT id, state = 'queued' FROM jobs WHERE org_id = $1 AND id = ANY($2) ORDER BY id FOR UPDATE",
+    )
+    .bind(org)
+    .bind(all)
+    .fetch_all(connection)
+    .await?;
+    let ids: HashSet<JobId> = ids.iter().copied().collect();
+    Ok(locked.into_iter().filter(|(id, is_queued)| *is_queued && ids.contains(id)).map(|(id, _)| id).collect())
 }
 
 /// Which of `ids` have ended: what somebody who waits for them asks.

@@ -6,10 +6,12 @@
 mod accept;
 mod end;
 pub mod keeping;
+mod remove;
 mod replay;
 
 pub use accept::{Accepted, accept};
 pub use end::{Ended, bury, cancel, succeed_one};
+pub use remove::{Removal, lock_jobs, remove};
 pub use replay::{Pace, ReplayError, ReplayPage, discard, discard_page, replay, replay_page};
 
 use std::time::Duration;

@@ -17,8 +17,12 @@ use crate::support::*;
 
 const UP: &str = include_str!("../../../migrations/0009_by_url.up.sql");
 const DOWN: &str = include_str!("../../../migrations/0009_by_url.down.sql");
-const LATER_UP: &str = include_str!("../../../migrations/0010_parts.up.sql");
-const LATER_DOWN: &str = include_str!("../../../migrations/0010_parts.down.sql");
+const LATER_UP: [&str; 2] =
+    [include_str!("../../../migrations/0010_parts.up.sql"), include_str!("../../../migrations/0011_sweeping.up.sql")];
+const LATER_DOWN: [&str; 2] = [
+    include_str!("../../../migrations/0011_sweeping.down.sql"),
+    include_str!("../../../migrations/0010_parts.down.sql"),
+];
 const HOUR: Duration = Duration::from_secs(3600);
 
 fn url(text: &str) -> SourceUrl {
@@ -64,7 +68,7 @@ async fn replace(db: &Db, org: OrgId, id: AssetId, content: &Content) -> sqlx::R
 }
 
 async fn note(db: &Db, org: OrgId, key: &ObjectKey, wait: Duration) {
-    stray_objects::note(&mut db.connection().await, org, key, wait).await.unwrap();
+    stray_objects::note(&mut db.connection().await, org, std::slice::from_ref(key), wait).await.unwrap();
 }
 
 async fn due(db: &Db) -> Vec<ObjectKey> {
@@ -125,12 +129,14 @@ async fn the_version_before_gets_its_uploads_back_as_they_were() {
     assert!(millrace_shared::db::violates(&broken.unwrap_err(), "assets_fetched_is_whole"));
 
     let mut connection = db.connection().await;
-    sqlx::raw_sql(LATER_DOWN).execute(&mut connection).await.unwrap();
-    sqlx::raw_sql(DOWN).execute(&mut connection).await.unwrap();
+    for script in LATER_DOWN.into_iter().chain([DOWN]) {
+        sqlx::raw_sql(script).execute(&mut connection).await.unwrap();
+    }
     let kept: Vec<AssetId> =
         sqlx::query_scalar("SELECT id FROM assets WHERE sha256 IS NOT NULL").fetch_all(&db.pool).await.unwrap();
     assert_eq!((kept, db.count("assets").await), (vec![upload], 1));
-    sqlx::raw_sql(UP).execute(&mut connection).await.unwrap();
-    sqlx::raw_sql(LATER_UP).execute(&mut connection).await.unwrap();
+    for script in [UP].into_iter().chain(LATER_UP) {
+        sqlx::raw_sql(script).execute(&mut connection).await.unwrap();
+    }
     assert_eq!(db.asset_row(org, upload).await.id, upload);
 }

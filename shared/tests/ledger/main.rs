@@ -12,6 +12,7 @@ mod by_url;
 mod concurrency;
 mod dead_letters;
 mod ends;
+mod family;
 mod idempotency;
 mod limits;
 mod migration;

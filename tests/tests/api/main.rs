@@ -13,5 +13,6 @@ mod outages;
 mod parts;
 mod reprocess;
 mod search;
+mod strays;
 mod tenancy;
 mod uploads;

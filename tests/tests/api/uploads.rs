@@ -18,7 +18,7 @@ async fn send(client: &Client, form: Form) -> Result<Reply> {
     client.send(client.request(Method::POST, "/v1/assets").multipart(form)).await
 }
 
-fn files_in_storage(stack: &Stack) -> usize {
+pub(super) fn files_in_storage(stack: &Stack) -> usize {
     let mut files = 0;
     let mut directories = vec![stack.dir().join("storage")];
     while let Some(directory) = directories.pop() {
@@ -121,7 +121,7 @@ async fn memory_stays_flat_while_200_mb_are_uploaded() -> Result<()> {
 }
 
 /// Opens an upload by hand and sends the beginning of its file.
-async fn begin_upload(stack: &Stack, announced: usize, sent: usize) -> Result<TcpStream> {
+pub(super) async fn begin_upload(stack: &Stack, announced: usize, sent: usize) -> Result<TcpStream> {
     let mut stream = TcpStream::connect(stack.api.address()).await?;
     let head = "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"slow.txt\"\r\n\r\n";
     let request = format!(

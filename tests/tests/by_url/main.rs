@@ -1,6 +1,7 @@
 //! Documents by their URL: a real API, a real worker, and web servers that behave well, badly and worse.
 
 mod fetching;
+mod held;
 mod refusals;
 mod versions;
 

@@ -78,7 +78,7 @@ async fn changed_bytes_replace_the_text_and_the_object() -> Result<()> {
     assert_eq!(text(client, &again).await?, "Version 2 of the words.");
 
     assert_eq!(client.delete(&path(&again)?).await?.status, 204);
-    assert_eq!(stored(&stack).len(), 0);
+    until("the object is swept", PATIENCE, async || Ok(stored(&stack).is_empty())).await?;
     stack.drain().await
 }
 

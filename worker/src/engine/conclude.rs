@@ -164,12 +164,13 @@ impl Concluder {
     ) -> sqlx::Result<bool> {
         let mut connection = self.pool.acquire().await?;
         let mut transaction = connection.begin().await?;
+        effects.prepare(&mut transaction, context).await?;
         let Some(ended) = ledger::succeed_one(&mut transaction, &self.worker, info.org, success).await? else {
             return Ok(false);
         };
         let mut followers = effects.write(&mut transaction, context).await?;
         transaction.commit().await?;
-        effects.settled().await;
+        effects.settled(context).await;
         followers.extend(ended.unblocked);
         ledger::publish(&self.queues, &followers).await;
         Ok(true)

@@ -129,6 +129,9 @@ async fn succeed(concluder: &Concluder, batch: &[Finished]) -> sqlx::Result<Hash
         return Ok(runs::succeed(&mut connection, &concluder.worker, &successes).await?.into_iter().collect());
     }
     let mut transaction = connection.begin().await?;
+    for job in batch {
+        job.effects.prepare(&mut transaction, &job.context).await?;
+    }
     let counted: HashSet<JobId> =
         runs::succeed(&mut transaction, &concluder.worker, &successes).await?.into_iter().collect();
     let mut followers: Vec<JobRow> = Vec::new();
@@ -138,7 +141,7 @@ async fn succeed(concluder: &Concluder, batch: &[Finished]) -> sqlx::Result<Hash
     transaction.commit().await?;
     ledger::publish(&concluder.queues, &followers).await;
     for job in batch.iter().filter(|job| counted.contains(&job.success.id)) {
-        job.effects.settled().await;
+        job.effects.settled(&job.context).await;
     }
     Ok(counted)
 }

@@ -21,6 +21,7 @@ use super::asset_source::{Obtained, Read, Source};
 use crate::{
     handler::{Effects, Handler, JobContext, JobError, Write},
     ingest::{Document, Extractor, IngestLimits, OcrLimits, OcrUnavailable, Until, WarningCode},
+    nameless::Nameless,
 };
 
 pub(crate) struct AssetHandler {
@@ -97,9 +98,10 @@ impl Handler for AssetHandler {
         let Some(place) = place else {
             return Err(JobError::fail("asset_not_found", "the asset was deleted"));
         };
-        let scratch = tempfile::tempdir().map_err(|error| JobError::retry("io", error))?;
-        let file = scratch.path().join("document");
-        let fetched = match self.source.obtain(job, &found, payload.fetch, &file).await? {
+        // A killed worker leaves no document on the disk.
+        let scratch = Nameless::file().map_err(|error| JobError::retry("io", error))?;
+        let file = scratch.path();
+        let fetched = match self.source.obtain(job, &found, payload.fetch, file).await? {
             Obtained::Stored => None,
             Obtained::Fetched(document) => Some(document),
             Obtained::NotModified(effects) => return Ok(effects),
@@ -110,7 +112,7 @@ impl Handler for AssetHandler {
         // Behind recognition the document is read once more, and stored.
         let recognising = Instant::now() + job.remaining().saturating_sub(self.after_recognition);
         let until = Until { cancel: &cancel, recognising: Some(recognising) };
-        let unpacked = self.extractor.unpack(&file, unpack, until).await.map_err(|error| {
+        let unpacked = self.extractor.unpack(file, unpack, until).await.map_err(|error| {
             let class = error.code();
             if error.is_retryable() { JobError::retry(class, error) } else { JobError::fail(class, error) }
         })?;
@@ -128,7 +130,7 @@ impl Handler for AssetHandler {
         });
         let mut writes: Vec<Box<dyn Write>> = Vec::new();
         if let Some(fetched) = fetched {
-            let read = Read { media_type: document.media_type.as_str(), file: &file };
+            let read = Read { media_type: document.media_type.as_str(), file };
             writes.push(self.source.store(job, &found, fetched, read).await?);
         }
         writes.push(Box::new(StoreText { asset, extraction: extraction_of(document) }));

@@ -1,12 +1,14 @@
 //! What a document holds of others becomes assets of their own, each with a job of its own.
 //!
-//! The bytes are stored first, under ids that every run of the job gives again, so that a run that is repeated overwrites what the one before left.
-//! Rows, jobs and links are written in the transaction that ends the document's job: all of it counts once, or none. Bytes that an asset of the
-//! organisation has already are not stored again, but linked.
+//! The bytes are stored first, under keys that are noted before ([`stray_objects`]) and that no other run of the job gives. Rows, jobs and links
+//! are written in the transaction that ends the document's job: all of it counts once, or none, and what does not count is swept. Bytes that an
+//! asset of the organisation has already are not stored again, but linked. What the document held before and holds no more goes in the same
+//! transaction, unless something else holds it.
 
 use std::{
     collections::{BTreeMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -14,11 +16,14 @@ use bytes::Bytes;
 use millrace_shared::{
     config::PartsConfig,
     db::{
-        asset_parts::{self, NewPart, Place},
+        asset_parts::{self, NewPart, Place, family::Going},
         assets::{self, NewAsset},
+        stray_objects::{self, TO_BE_NAMED_WITHIN},
     },
     ids::{AssetId, OrgId},
+    intake,
     jobs::{AssetProcess, JobPayload as _, JobRequest, KindSet, Kinds, NewJob},
+    ledger::{self, Ended, Removal},
     storage::{Hasher, ObjectKey, Storage},
 };
 use sqlx::PgConnection;
@@ -71,12 +76,14 @@ impl Container<'_> {
             }
             if is_in(ancestry.as_ref(), &sha256) {
                 parts[index].reason = Some("cycle");
-            } else if let Some(child) = children.get_mut(&sha256) {
-                child.places.push(index);
             } else {
-                let child = self.child(job, part, &sha256, index).await?;
-                children.insert(sha256, child);
+                children.entry(sha256).or_insert_with(|| Child::new(job.org)).places.push(index);
             }
+        }
+        self.note(job, &mut children).await.map_err(|error| job.database(error))?;
+        for child in children.values().filter(|child| child.is_stored) {
+            let Some(part) = child.places.first().and_then(|&place| document.parts.get(place)) else { continue };
+            self.store(&child.key, part).await?;
         }
         Ok(StoreParts {
             asset: self.asset,
@@ -84,26 +91,28 @@ impl Container<'_> {
             media_type: document.media_type.as_str().to_owned(),
             parts,
             children,
-            storage: self.storage.clone(),
-            spare: Mutex::default(),
+            cancelled: Mutex::default(),
         })
+    }
+
+    /// Notes the keys of those that are to be stored.
+    async fn note(&self, job: &JobContext, children: &mut BTreeMap<Hash, Child>) -> sqlx::Result<()> {
+        if children.is_empty() {
+            return Ok(());
+        }
+        let mut connection = job.pool.acquire().await?;
+        let known = assets::known_contents(&mut connection, job.org, &hashes(children)).await?;
+        let known: HashSet<&[u8]> = known.iter().map(Vec::as_slice).collect();
+        for (sha256, child) in children.iter_mut() {
+            child.is_stored = !known.contains(sha256.as_slice());
+        }
+        stray_objects::note(&mut connection, job.org, &stored_keys(children.values()), TO_BE_NAMED_WITHIN).await
     }
 
     async fn hash(&self, part: &Part) -> Result<Hash, JobError> {
         let (contents, part) = (Arc::clone(&self.contents), part.clone());
         let hashed = tokio::task::spawn_blocking(move || hash(&contents, &part)).await;
         hashed.map_err(|error| JobError::retry("io", error))?.map_err(|error| JobError::retry("io", error))
-    }
-
-    async fn child(&self, job: &JobContext, part: &Part, sha256: &Hash, index: usize) -> Result<Child, JobError> {
-        let found = async { assets::find_by_content(&mut *job.pool.acquire().await?, job.org, sha256).await };
-        let is_known = found.await.map_err(|error| job.database(error))?.is_some();
-        let id = asset_parts::child_id(job.id, sha256);
-        let key = ObjectKey::asset(job.org, id);
-        if !is_known {
-            self.store(&key, part).await?;
-        }
-        Ok(Child { id, key, is_stored: !is_known, places: vec![index] })
     }
 
     async fn store(&self, key: &ObjectKey, part: &Part) -> Result<(), JobError> {
@@ -170,6 +179,21 @@ struct Child {
     places: Vec<usize>,
 }
 
+impl Child {
+    fn new(org: OrgId) -> Self {
+        let id = AssetId::new();
+        Self { id, key: ObjectKey::asset(org, id), is_stored: false, places: Vec::new() }
+    }
+}
+
+fn hashes(children: &BTreeMap<Hash, Child>) -> Vec<&[u8]> {
+    children.keys().map(<[u8; 32]>::as_slice).collect()
+}
+
+fn stored_keys<'a>(children: impl Iterator<Item = &'a Child>) -> Vec<ObjectKey> {
+    children.filter(|child| child.is_stored).map(|child| child.key.clone()).collect()
+}
+
 /// Makes assets of what a document holds, each with its job, and replaces the list of what it holds.
 pub(super) struct StoreParts {
     asset: AssetId,
@@ -178,43 +202,77 @@ pub(super) struct StoreParts {
     parts: Vec<NewPart>,
     /// In the order of their hashes: two documents with the same attachments must not wait for each other.
     children: BTreeMap<Hash, Child>,
-    storage: Storage,
-    /// Objects that are not needed, because somebody else brought the same bytes in the meantime.
-    spare: Mutex<Vec<ObjectKey>>,
+    /// Jobs of what the document held before, which the last transaction has cancelled.
+    cancelled: Mutex<Vec<Ended>>,
 }
 
 #[async_trait]
 impl Follow for StoreParts {
+    /// Who deletes documents locks all jobs in one order, and this job is one of them when its document lets go of others.
+    async fn prepare(&self, connection: &mut PgConnection, job: &JobContext) -> sqlx::Result<()> {
+        let hashes = hashes(&self.children);
+        let children = asset_parts::held_beside(connection, job.org, self.asset, &hashes).await?;
+        if children.is_empty() {
+            return Ok(());
+        }
+        ledger::lock_jobs(connection, job.org, &Going::LetGo { by: self.asset, children }, job.id).await
+    }
+
     async fn apply(&self, connection: &mut PgConnection, job: &JobContext) -> sqlx::Result<Vec<NewJob>> {
-        self.spare.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.cancelled.lock().unwrap_or_else(PoisonError::into_inner).clear();
         // An asset that was deleted meanwhile holds nothing.
         if !asset_parts::hold(connection, job.org, self.asset).await? {
+            let spare = stored_keys(self.children.values());
+            stray_objects::note(connection, job.org, &spare, Duration::ZERO).await?;
             return Ok(Vec::new());
         }
         asset_parts::set_media_type(connection, job.org, self.asset, &self.media_type).await?;
         let (mut parts, mut jobs) = (self.parts.clone(), Vec::new());
+        let (mut named, mut spare) = (Vec::new(), Vec::new());
         for (sha256, child) in &self.children {
             let (id, follower) = self.link(connection, job.org, sha256, child).await?;
+            let what = if follower.is_some() { &mut named } else { &mut spare };
+            what.push(child);
             jobs.extend(follower);
             for &place in &child.places {
                 parts[place].child = Some(id);
             }
         }
-        asset_parts::replace(connection, job.org, self.asset, &parts).await?;
+        let let_go = asset_parts::replace(connection, job.org, self.asset, &parts).await?;
+        self.remove(connection, job, let_go).await?;
+        if !stray_objects::adopt(connection, job.org, &stored_keys(named.into_iter())).await? {
+            return Err(swept());
+        }
+        // Somebody else brought these bytes in the meantime.
+        stray_objects::note(connection, job.org, &stored_keys(spare.into_iter()), Duration::ZERO).await?;
         Ok(jobs)
     }
 
-    async fn settled(&self) {
-        let spare = std::mem::take(&mut *self.spare.lock().unwrap_or_else(PoisonError::into_inner));
-        for key in spare {
-            if let Err(error) = self.storage.delete(&key).await {
-                tracing::warn!(error = &error as &dyn std::error::Error, object = %key, "a duplicate's object is left over");
-            }
+    async fn settled(&self, job: &JobContext) {
+        let cancelled = std::mem::take(&mut *self.cancelled.lock().unwrap_or_else(PoisonError::into_inner));
+        if !cancelled.is_empty() {
+            intake::withdraw(&job.queues, &cancelled).await;
         }
     }
 }
 
 impl StoreParts {
+    /// Deletes what the document held before and nothing holds any more.
+    async fn remove(&self, connection: &mut PgConnection, job: &JobContext, let_go: Vec<AssetId>) -> sqlx::Result<()> {
+        if let_go.is_empty() {
+            return Ok(());
+        }
+        let going = Going::LetGo { by: self.asset, children: let_go };
+        match ledger::remove(connection, job.org, &going).await? {
+            Removal::Done(cancelled) => {
+                *self.cancelled.lock().unwrap_or_else(PoisonError::into_inner) = cancelled;
+                Ok(())
+            }
+            Removal::Nothing => Ok(()),
+            Removal::Crossed => Err(sqlx::Error::Protocol("what this document held before is being changed".into())),
+        }
+    }
+
     /// The asset with these bytes: one that is there, or a new one with its job.
     async fn link(
         &self,
@@ -235,9 +293,6 @@ impl StoreParts {
                 if child.is_stored { continue } else { return Err(gone()) }
             };
             if asset_parts::hold(connection, org, found).await? {
-                if child.is_stored && found != child.id {
-                    self.spare.lock().unwrap_or_else(PoisonError::into_inner).push(child.key.clone());
-                }
                 return Ok((found, None));
             }
         }
@@ -274,6 +329,11 @@ impl StoreParts {
 
 fn gone() -> sqlx::Error {
     sqlx::Error::Protocol("a document that is held by this one was deleted while it was linked".into())
+}
+
+/// What was stored may be deleted by now, having waited too long for its name. The next run stores it again.
+fn swept() -> sqlx::Error {
+    sqlx::Error::Protocol("the documents in this one were stored too long ago".into())
 }
 
 fn processing(asset_id: AssetId) -> sqlx::Result<NewJob> {

@@ -4,14 +4,13 @@
 //! together with the text. Until then the record names the bytes of before. Keys that nobody names any more are swept ([`crate::sweep`]).
 
 use std::path::Path;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use millrace_shared::{
     config::FetchConfig,
     db::{
         assets::{self, Asset, Content, Validators},
-        stray_objects,
+        stray_objects::{self, TO_BE_NAMED_WITHIN},
     },
     fetch::SourceUrl,
     ids::AssetId,
@@ -25,9 +24,6 @@ use crate::{
     fetch::{Document, Fetched, Fetcher},
     handler::{Effects, JobContext, JobError, Write},
 };
-
-/// A job that has not ended so long after it began to store bytes stores them again.
-const TO_BE_NAMED_WITHIN: Duration = Duration::from_secs(3600);
 
 /// Gets documents into local files.
 pub(super) struct Source {
@@ -107,7 +103,7 @@ impl Source {
         let storage_key = ObjectKey::version(job.org, asset.id);
         let noted = async {
             let mut connection = job.pool.acquire().await?;
-            stray_objects::note(&mut connection, job.org, &storage_key, TO_BE_NAMED_WITHIN).await
+            stray_objects::note(&mut connection, job.org, std::slice::from_ref(&storage_key), TO_BE_NAMED_WITHIN).await
         };
         noted.await.map_err(|error| job.database(error))?;
         self.storage.store(&storage_key, read.file).await.map_err(storage_error)?;

@@ -25,7 +25,6 @@ use rustix::{
     net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg},
     process::{Pid, Signal, kill_process_group},
 };
-use tempfile::TempDir;
 use tokio::{
     process::{Child, Command},
     runtime::Handle,
@@ -38,13 +37,13 @@ use super::{
     sandbox::CHILD_COMMAND,
     wire::{ChildSettings, Task},
 };
+use crate::nameless::Nameless;
 
-/// A child, the socket by which it gets its files, and the directory it was started in, which goes when it does.
+/// A child, and the socket by which it gets its files.
 #[derive(Debug)]
 pub(super) struct Running {
     pub child: Child,
     socket: Option<UnixStream>,
-    _directory: TempDir,
 }
 
 impl Running {
@@ -207,8 +206,8 @@ fn start(run: Run, limits: &IngestLimits) -> io::Result<Running> {
 
 /// Starts a child with an empty environment, in a directory and a process group of its own.
 fn spawn_apart(mut command: std::process::Command, socket: Option<UnixStream>) -> io::Result<Running> {
-    let directory = TempDir::with_prefix("millrace-extract-")?;
+    let directory = Nameless::directory()?;
     command.env_clear().process_group(0).current_dir(directory.path()).stderr(Stdio::piped());
     let child = Command::from(command).kill_on_drop(true).spawn()?;
-    Ok(Running { child, socket, _directory: directory })
+    Ok(Running { child, socket })
 }

@@ -109,11 +109,11 @@ pub async fn replace_content(
             .fetch_optional(&mut *connection)
             .await?;
     let Some(before) = before else { return Ok(false) };
-    if !stray_objects::adopt(connection, org, &content.storage_key).await? {
+    if !stray_objects::adopt(connection, org, std::slice::from_ref(&content.storage_key)).await? {
         return Err(sqlx::Error::RowNotFound);
     }
     if let Some(before) = before {
-        stray_objects::note(connection, org, &before, Duration::ZERO).await?;
+        stray_objects::note(connection, org, &[before], Duration::ZERO).await?;
     }
     let validators = content.validators.as_ref();
     sqlx::query(
