@@ -74,7 +74,7 @@ impl Launch {
     }
 }
 
-/// Runs the launcher. Its arguments are the subcommand's name and a [`Launch`].
+/// Runs the launcher. Its arguments are the subcommand's name and a `Launch`.
 pub fn launch_main() -> ExitCode {
     let Err(error) = launch();
     let _ = writeln!(io::stderr(), "cannot launch: {error}");
