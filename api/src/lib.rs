@@ -3,6 +3,7 @@
 //! [`router`] is the whole API as a tower service; [`openapi`] describes the same routes, because both are built from one
 //! table in `routes`.
 
+mod arrivals;
 mod doorkeeper;
 mod envelope;
 mod error;
@@ -14,6 +15,7 @@ mod paced;
 mod routes;
 mod server;
 mod state;
+mod together;
 mod waiter;
 mod wire;
 

@@ -4,11 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::Uri;
 use millrace_shared::auth::JwtVerifier;
 use millrace_shared::config::{ApiConfig, SearchLimits};
 use millrace_shared::fetch::FetchRules;
+use millrace_shared::ids::SourceId;
 use millrace_shared::jobs::{KindSet, Kinds};
 use millrace_shared::queue::Queues;
+use millrace_shared::seal::Keyring;
 use millrace_shared::storage::Storage;
 use millrace_shared::telemetry::MetricsHandle;
 use sqlx::PgPool;
@@ -16,8 +19,9 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::doorkeeper::Doorkeeper;
-use crate::gather::Gatherer;
+use crate::arrivals::{Arrivals, Keyholders, arrivals, keyholders};
+use crate::doorkeeper::{Doorkeeper, doorkeeper};
+use crate::gather::{Gatherer, gatherer};
 use crate::waiter::Waiter;
 
 /// How often the metrics' histograms are drained.
@@ -30,6 +34,8 @@ pub struct Limits {
     pub body_bytes: usize,
     /// Largest uploaded file.
     pub upload_bytes: u64,
+    /// Largest delivery of a webhook.
+    pub webhook_bytes: usize,
     /// Longest time for a request, uploads and long polls excepted.
     pub request_timeout: Duration,
     /// What a search may cost.
@@ -50,6 +56,10 @@ struct Inner {
     metrics: MetricsHandle,
     limits: Limits,
     searches: Semaphore,
+    keyring: Option<Keyring>,
+    public_url: Option<String>,
+    keyholders: Keyholders,
+    arrivals: Arrivals,
     fetch_rules: FetchRules,
     draining: CancellationToken,
     waiter: Waiter,
@@ -71,8 +81,12 @@ impl AppState {
         let database = millrace_shared::db::pool(&common.database, "millrace-api")?;
         let queues = Queues::connect(&common.redis_url, Duration::from_secs(2))?;
         Ok(Self(Arc::new(Inner {
-            doorkeeper: Doorkeeper::new(&database),
-            gatherer: Gatherer::new(&database, &queues),
+            doorkeeper: doorkeeper(&database),
+            keyholders: keyholders(&database),
+            arrivals: arrivals(&database, &queues),
+            keyring: common.keyring.clone(),
+            public_url: config.public_url.clone(),
+            gatherer: gatherer(&database, &queues),
             database,
             queues,
             storage: Storage::open(&common.storage)?,
@@ -82,6 +96,7 @@ impl AppState {
             limits: Limits {
                 body_bytes: config.max_body_bytes,
                 upload_bytes: config.max_upload_bytes,
+                webhook_bytes: usize::try_from(config.webhook_bytes).unwrap_or(usize::MAX),
                 request_timeout: config.request_timeout,
                 search: config.search,
             },
@@ -133,6 +148,43 @@ impl AppState {
     #[must_use]
     pub fn limits(&self) -> Limits {
         self.0.limits
+    }
+
+    /// Opens the secrets of webhook sources; absent where none can be.
+    #[must_use]
+    pub(crate) fn keyring(&self) -> Option<&Keyring> {
+        self.0.keyring.as_ref()
+    }
+
+    /// Whether it is known by which address senders reach this API.
+    #[must_use]
+    pub(crate) fn has_public_url(&self) -> bool {
+        self.0.public_url.is_some()
+    }
+
+    /// The URL of a source of webhooks; a path alone where the address is not known.
+    #[must_use]
+    pub(crate) fn webhook_url(&self, source: SourceId) -> String {
+        format!("{}/v1/webhooks/{source}", self.0.public_url.as_deref().unwrap_or_default())
+    }
+
+    /// The URL of a request as its sender knows it.
+    #[must_use]
+    pub(crate) fn public_url(&self, uri: &Uri) -> String {
+        let path = uri.path_and_query().map_or("/", |path| path.as_str());
+        format!("{}{path}", self.0.public_url.as_deref().unwrap_or_default())
+    }
+
+    /// Who may deliver webhooks.
+    #[must_use]
+    pub(crate) fn keyholders(&self) -> &Keyholders {
+        &self.0.keyholders
+    }
+
+    /// Takes in deliveries of webhooks.
+    #[must_use]
+    pub(crate) fn arrivals(&self) -> &Arrivals {
+        &self.0.arrivals
     }
 
     /// Turns at searching.

@@ -85,6 +85,18 @@ id!(
     /// An API key's record; never the key itself.
     KeyId
 );
+id!(
+    /// A source of webhooks.
+    SourceId
+);
+id!(
+    /// A secret of a source; never the secret itself.
+    SecretId
+);
+id!(
+    /// A delivery that a source made.
+    EventId
+);
 
 impl JobId {
     /// The lowest id of a job accepted at `time`, to the millisecond: every id made earlier is below it. The ledger's partitions and whatever

@@ -62,7 +62,7 @@ async fn authenticate(headers: &HeaderMap, state: &AppState) -> Result<Principal
 
     if ApiKey::is_claimed_by(credential) {
         let hash = ApiKey::parse(credential).map_err(|_| REFUSED)?.hash();
-        return state.doorkeeper().holder(hash).await?.ok_or(REFUSED);
+        return state.doorkeeper().ask(hash).await?.ok_or(REFUSED);
     }
     let Some(tokens) = state.tokens() else {
         return Err(ApiError::Unauthenticated("only API keys are accepted here"));

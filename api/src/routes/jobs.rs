@@ -116,7 +116,7 @@ enum Shape {
 impl Submission {
     async fn take_in(self, state: &AppState, place: impl Fn(usize) -> String) -> Result<Response, ApiError> {
         if self.request.key.is_none() && gather::can_share(&self.jobs) {
-            let rows = state.gatherer().take_in(self.org, self.jobs).await?;
+            let rows = state.gatherer().ask(gather::Submission { org: self.org, jobs: self.jobs.into() }).await?;
             let rows: Vec<&JobRow> = rows.iter().collect();
             count(&rows);
             return Ok(accepted(body_of(&rows, self.shape)?, id_of(&rows, self.shape)));

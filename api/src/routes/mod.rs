@@ -15,6 +15,8 @@ mod queues;
 mod search;
 mod system;
 mod upload;
+mod webhook_sources;
+mod webhooks;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
@@ -65,6 +67,12 @@ fn quick() -> OpenApiRouter<AppState> {
         .routes(routes!(chunks::list))
         .routes(routes!(parts::list))
         .routes(routes!(search::search))
+        .routes(routes!(webhook_sources::create, webhook_sources::list))
+        .routes(routes!(webhook_sources::get, webhook_sources::delete))
+        .routes(routes!(webhook_sources::rotate))
+        .routes(routes!(webhook_sources::test))
+        .routes(routes!(webhooks::deliver))
+        .routes(routes!(webhooks::deliver_by_secret))
         .routes(routes!(kinds::list))
         .routes(routes!(queues::list))
         .routes(routes!(queues::pause))

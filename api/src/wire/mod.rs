@@ -7,6 +7,7 @@ mod organisation;
 mod params;
 mod queue;
 mod search;
+mod webhook;
 
 pub use asset::{Asset, AssetPart, AssetState, Chunk, Uploaded};
 pub use job::{Accepted, BatchBody, DeadLetter, KindInfo, SubmitBody};
@@ -14,6 +15,7 @@ pub use organisation::OrgLimitsBody;
 pub use params::{IdempotencyKey, Limit, Timestamp, Wait, page_request};
 pub use queue::{QueueLimits, QueueSettings};
 pub use search::{SearchPage, SearchText};
+pub use webhook::{NewWebhookSecret, NewWebhookSource, WebhookSource, WebhookTest, WebhookVerdict};
 
 use serde::Serialize;
 use utoipa::ToSchema;

@@ -19,6 +19,7 @@ use super::{
     LogConfig, LogFormat, PartialConfig, PartsConfig, RetentionConfig, SearchLimits, StorageConfig, WorkerConfig,
 };
 use crate::fetch::FetchRules;
+use crate::seal::Keyring;
 
 impl ApiConfig {
     /// Reads what `millrace-api` needs.
@@ -37,6 +38,8 @@ impl ApiConfig {
         let max_upload_bytes = reader.value(&table::MAX_UPLOAD_BYTES, parse::bytes);
         let fetch = reader.fetch_rules();
         let request_timeout = reader.value(&table::REQUEST_TIMEOUT, parse::duration);
+        let public_url = reader.public_url();
+        let webhook_bytes = reader.value(&table::WEBHOOK_MAX_BODY_BYTES, parse::bytes);
         let search_timeout = reader.value(&table::SEARCH_TIMEOUT, parse::duration);
         let search_concurrency = reader.value(&table::SEARCH_CONCURRENCY, parse::whole(1, 1_000));
         let search_candidates = reader.value(&table::SEARCH_CANDIDATES, parse::whole(10, 100_000));
@@ -51,6 +54,8 @@ impl ApiConfig {
                 max_upload_bytes: max_upload_bytes?,
                 fetch: fetch?,
                 request_timeout: request_timeout?,
+                public_url,
+                webhook_bytes: webhook_bytes?,
                 search: SearchLimits {
                     candidates: search_candidates?,
                     concurrency: search_concurrency?,
@@ -197,6 +202,7 @@ impl<'a> Reader<'a> {
         let redis_url = self.redis_url();
         let storage = self.storage();
         let log = self.log();
+        let keyring = self.keyring();
         let probe = self.value(&table::PROBE, parse::switch).unwrap_or(!self.production);
         Some(CommonConfig {
             environment: environment?,
@@ -204,6 +210,7 @@ impl<'a> Reader<'a> {
             redis_url: redis_url?,
             storage: storage?,
             log: log?,
+            keyring,
             probe,
         })
     }
@@ -314,10 +321,32 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Without a slash at its end.
+    fn public_url(&mut self) -> Option<String> {
+        self.text(&table::PUBLIC_URL)?;
+        let url = self.value(&table::PUBLIC_URL, parse::url(&["https", "http"]))?;
+        if self.production && url.scheme() != "https" {
+            self.refuse(
+                &table::PUBLIC_URL,
+                "must be https in production: what is delivered is nobody else's business".to_owned(),
+            );
+        }
+        if url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() {
+            self.refuse(&table::PUBLIC_URL, "must be a scheme, a host and perhaps a path".to_owned());
+        }
+        Some(url.as_str().trim_end_matches('/').to_owned())
+    }
+
+    fn keyring(&mut self) -> Option<Keyring> {
+        let text = SecretString::from(self.text(&table::ENCRYPTION_KEYS)?.to_owned());
+        Keyring::parse(&text).map_err(|error| self.refuse(&table::ENCRYPTION_KEYS, error.to_string())).ok()
+    }
+
     fn retention(&mut self) -> Option<RetentionConfig> {
         let jobs = self.value(&table::RETENTION, parse::retention);
         let dead_letters = self.value(&table::DEAD_LETTER_RETENTION, parse::retention);
-        Some(RetentionConfig { jobs: jobs?, dead_letters: dead_letters? })
+        let webhooks = self.value(&table::WEBHOOK_RETENTION, parse::retention);
+        Some(RetentionConfig { jobs: jobs?, dead_letters: dead_letters?, webhooks: webhooks? })
     }
 
     fn extract(&mut self) -> Option<ExtractConfig> {

@@ -20,6 +20,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 use crate::fetch::FetchRules;
+use crate::seal::Keyring;
 
 pub use error::{ConfigError, Problem};
 pub use parse::QueueSlots;
@@ -99,6 +100,8 @@ pub struct CommonConfig {
     pub storage: StorageConfig,
     /// Logging.
     pub log: LogConfig,
+    /// Seals and opens secrets that others have entrusted to us.
+    pub keyring: Option<Keyring>,
     /// Whether the `probe` job kind is accepted and run.
     pub probe: bool,
 }
@@ -120,6 +123,10 @@ pub struct ApiConfig {
     pub fetch: FetchRules,
     /// Longest time for a request other than an upload or a long poll.
     pub request_timeout: Duration,
+    /// Where senders of webhooks reach the API, without a slash at the end.
+    pub public_url: Option<String>,
+    /// Largest delivery of a webhook.
+    pub webhook_bytes: u64,
     /// What a search may cost.
     pub search: SearchLimits,
     /// How long requests may still take after SIGTERM.
@@ -212,6 +219,8 @@ pub struct RetentionConfig {
     pub jobs: Option<Duration>,
     /// Dead letters that nobody has replayed or discarded, from their end; `None` until somebody does.
     pub dead_letters: Option<Duration>,
+    /// Deliveries of webhooks, from their coming; `None` for ever.
+    pub webhooks: Option<Duration>,
 }
 
 /// Configuration of `millrace-worker`.

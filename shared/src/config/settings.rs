@@ -99,6 +99,14 @@ settings! {
         "Largest JSON body.";
     MAX_UPLOAD_BYTES: "MILLRACE_MAX_UPLOAD_BYTES", &[Api, Worker], Default("256MiB"), "1GiB",
         "Largest uploaded file, and largest one that is fetched by its URL.";
+    PUBLIC_URL: "MILLRACE_PUBLIC_URL", &[Api], Optional, "https://hooks.example.org",
+        "Where senders of webhooks reach the API: the URLs of webhook sources begin with it, and schemes that sign the URL are verified by it, never by a `Host` header.";
+    ENCRYPTION_KEYS: "MILLRACE_ENCRYPTION_KEYS", EVERYONE, Optional, "2026-07:(openssl rand -base64 32)",
+        "Keys by which secrets of webhooks are sealed in the database: `id:key`, or several with commas between. The first one seals, all of them open, so a new key is put first and the old one kept until nothing is sealed with it. Without it no webhook source can be made.";
+    WEBHOOK_MAX_BODY_BYTES: "MILLRACE_WEBHOOK_MAX_BODY_BYTES", &[Api], Default("1MiB"), "4MiB",
+        "Largest delivery of a webhook.";
+    WEBHOOK_RETENTION: "MILLRACE_WEBHOOK_RETENTION", &[Worker], Default("30d"), "90d",
+        "How long a delivery is remembered, so that the same one is known when it comes again. What it said is forgotten as soon as its job is made.";
     SEARCH_TIMEOUT: "MILLRACE_SEARCH_TIMEOUT", &[Api], Default("5s"), "2s",
         "Longest that a search may wait for its turn, and longest that it may then take; then the answer is 503.";
     SEARCH_CONCURRENCY: "MILLRACE_SEARCH_CONCURRENCY", &[Api], Default("4"), "8",
@@ -107,7 +115,7 @@ settings! {
         "Most chunks that a search ranks, and so the most hits that it gives over all pages. A search that has more is slower, and sees more of what frequent words find.";
     DRAIN_TIMEOUT: "MILLRACE_DRAIN_TIMEOUT", &[Api, Worker], Default("25s"), "25s",
         "How long requests and running jobs may still take after SIGTERM. Keep the orchestrator's grace period above it.";
-    QUEUES: "MILLRACE_QUEUES", &[Worker], Default("asset=2,probe=16"), "asset=4,probe=64",
+    QUEUES: "MILLRACE_QUEUES", &[Worker], Default("asset=2,crm=8,probe=16"), "asset=4,crm=16,probe=64",
         "Queues that this worker serves, each with its number of slots (jobs that run at once).";
     WORKER_BIND: "MILLRACE_WORKER_BIND", &[Worker], Default("127.0.0.1:9090"), "0.0.0.0:9090",
         "Address and port of the worker's health and metrics. Port 0 takes a free one.";

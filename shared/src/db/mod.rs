@@ -22,6 +22,7 @@ pub mod search;
 pub mod server;
 pub mod stray_objects;
 pub(crate) mod uniques;
+pub mod webhooks;
 
 use std::time::Duration;
 

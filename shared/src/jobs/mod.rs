@@ -10,6 +10,7 @@ mod probe;
 mod rate;
 mod registry;
 mod submit;
+mod webhook;
 
 pub use asset::{AssetProcess, Fetch};
 pub use policy::{Backoff, KindRate, OnConflict, Policy, RateScope};
@@ -17,6 +18,7 @@ pub use probe::{PacedProbe, Probe, ProbeLimit, ProbeOutcome};
 pub use rate::{Rate, RateError};
 pub use registry::{FieldError, JobPayload, Kind, KindSet, Kinds};
 pub use submit::{JobRequest, MAX_DELAY, MAX_PAYLOAD_BYTES, NewJob, RunAt, SubmitError};
+pub use webhook::WebhookDeliver;
 
 use std::{fmt, str::FromStr};
 

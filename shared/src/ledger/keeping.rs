@@ -15,6 +15,7 @@ use crate::{
         partitions::{self, Partition},
         probe_effects,
         rewrite::{Cutoff, Rewrite},
+        webhooks,
     },
     ids::JobId,
 };
@@ -244,7 +245,7 @@ async fn swap(connection: &mut PgConnection, prepared: &Rewrite) -> sqlx::Result
     }
 }
 
-/// Deletes what has no partitions and is over: answers to idempotent requests, and effects of probes.
+/// Deletes what has no partitions and is over: answers to idempotent requests, deliveries of webhooks, and effects of probes.
 ///
 /// # Errors
 /// Those of the database.
@@ -255,6 +256,9 @@ pub async fn forget_expired(
 ) -> sqlx::Result<()> {
     // In batches, each a transaction of its own, but all of them: what comes in faster than it is deleted would grow for ever.
     while idempotency::forget_old(connection, BATCH).await? == u64::from(BATCH) {}
+    if let Some(age) = config.webhooks {
+        while webhooks::forget_old(connection, age, i64::from(BATCH)).await? == u64::from(BATCH) {}
+    }
     if let Some(cutoff) = cutoff_of(config.jobs, now) {
         while probe_effects::forget_old(connection, cutoff, BATCH).await? == u64::from(BATCH) {}
     }
@@ -266,7 +270,7 @@ mod tests {
     use super::*;
 
     fn config(jobs: Option<TimeDelta>) -> RetentionConfig {
-        RetentionConfig { jobs: jobs.map(|jobs| jobs.to_std().unwrap()), dead_letters: None }
+        RetentionConfig { jobs: jobs.map(|jobs| jobs.to_std().unwrap()), dead_letters: None, webhooks: None }
     }
 
     #[test]

@@ -18,7 +18,7 @@ use sqlx::PgConnection;
 use crate::{concurrency::until_waiting, support::*};
 
 pub const MONTH: RetentionConfig =
-    RetentionConfig { jobs: Some(Duration::from_secs(30 * 24 * 3600)), dead_letters: None };
+    RetentionConfig { jobs: Some(Duration::from_secs(30 * 24 * 3600)), dead_letters: None, webhooks: None };
 
 async fn make(connection: &mut PgConnection, now: DateTime<Utc>) -> Round {
     keeping::make_ahead(connection, &MONTH, now).await.unwrap()

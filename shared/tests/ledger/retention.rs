@@ -155,7 +155,7 @@ async fn dead_letters_have_a_retention_of_their_own() {
 async fn nothing_is_dropped_where_retention_is_off() {
     let db = Db::with_past(40).await;
     let mut connection = db.connection().await;
-    let off = RetentionConfig { jobs: None, dead_letters: None };
+    let off = RetentionConfig { jobs: None, dead_letters: None, webhooks: None };
     assert_eq!(drop_all(&mut connection, &off).await, 0);
     assert_eq!(keeping::look(&mut connection).await.unwrap().lag(&off), None);
     assert!(keeping::look(&mut connection).await.unwrap().lag(&MONTH).unwrap() > TimeDelta::days(8));

@@ -16,3 +16,4 @@ mod search;
 mod strays;
 mod tenancy;
 mod uploads;
+mod webhooks;

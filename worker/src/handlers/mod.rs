@@ -4,6 +4,7 @@ mod asset;
 mod asset_parts;
 mod asset_source;
 mod probe;
+mod webhook;
 
 use millrace_shared::{config::WorkerConfig, jobs::KindSet};
 
@@ -14,7 +15,7 @@ use crate::handler::Handlers;
 /// # Errors
 /// Where a handler cannot be set up.
 pub(crate) fn all(set: KindSet, config: &WorkerConfig) -> anyhow::Result<Handlers> {
-    let handlers = Handlers::default().with(asset::AssetHandler::new(config)?);
+    let handlers = Handlers::default().with(asset::AssetHandler::new(config)?).with(webhook::WebhookHandler::new(set));
     Ok(match set {
         KindSet::Work => handlers,
         KindSet::WorkAndProbe => handlers.with(probe::ProbeHandler).with(probe::PacedProbeHandler),

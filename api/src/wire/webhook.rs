@@ -1,0 +1,229 @@
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use chrono::{DateTime, Utc};
+use millrace_shared::db::webhooks::{SecretRecord, Source};
+use millrace_shared::ids::SourceId;
+use millrace_shared::jobs::{FieldError, Kinds};
+use millrace_shared::label;
+use millrace_shared::webhook::Scheme;
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// Seconds between the signed time and ours, either way, unless told otherwise: what the vendors' own libraries tolerate.
+const TOLERANCE_SECONDS: i32 = 300;
+const MOST_TOLERANCE_SECONDS: i32 = 86_400;
+/// How long a replaced secret goes on, unless told otherwise, and at most: seven days.
+const OVERLAP_SECONDS: u32 = 86_400;
+const MOST_OVERLAP_SECONDS: u32 = 604_800;
+
+/// A source of webhooks that is to be made.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({ "name": "Weir sensors", "scheme": { "type": "standard_webhooks" }, "kind": "asset.process" }))]
+pub struct NewWebhookSource {
+    /// A label, at most 255 characters.
+    name: String,
+    /// How deliveries are verified.
+    scheme: Scheme,
+    /// The kind of job that each delivery becomes. Its body is the job's payload.
+    kind: String,
+    /// What the sender signs with, or sends; where it is left out, one is made and shown once.
+    #[schema(value_type = Option<String>)]
+    secret: Option<SecretString>,
+    /// How far the time that was signed may be from ours, in seconds, either way.
+    #[schema(minimum = 1, maximum = 86_400, default = 300)]
+    tolerance_seconds: Option<i32>,
+}
+
+/// A [`NewWebhookSource`] that was checked.
+pub struct CheckedSource {
+    pub name: String,
+    pub scheme: Scheme,
+    pub kind: &'static str,
+    pub secret: Secret,
+    pub tolerance_seconds: i32,
+}
+
+impl NewWebhookSource {
+    /// Checks all fields.
+    ///
+    /// # Errors
+    /// Every field that is wrong.
+    pub fn check(self, kinds: &Kinds) -> Result<CheckedSource, Vec<FieldError>> {
+        let mut wrong = Vec::new();
+        let name = label::of_file(&self.name);
+        if name.is_none() {
+            wrong.push(FieldError::new("name", "is empty"));
+        }
+        let kind = kinds.iter().find(|kind| kind.name == self.kind).map(|kind| kind.name);
+        if kind.is_none() {
+            wrong.push(FieldError::new("kind", "is no kind of job; GET /v1/kinds lists them"));
+        }
+        let tolerance_seconds = self.tolerance_seconds.unwrap_or(TOLERANCE_SECONDS);
+        if !(1..=MOST_TOLERANCE_SECONDS).contains(&tolerance_seconds) {
+            wrong.push(FieldError::new("tolerance_seconds", format!("must be from 1 to {MOST_TOLERANCE_SECONDS}")));
+        }
+        let secret = Secret::given_or_made(self.secret, &self.scheme);
+        if let Err(error) = self.scheme.check(secret.get()) {
+            wrong.push(FieldError::new(error.field, error.problem));
+        }
+        match (name, kind) {
+            (Some(name), Some(kind)) if wrong.is_empty() => {
+                Ok(CheckedSource { name, scheme: self.scheme, kind, secret, tolerance_seconds })
+            }
+            _ => Err(wrong),
+        }
+    }
+}
+
+/// A secret, and whether its owner has seen it yet.
+pub enum Secret {
+    Given(SecretString),
+    Made(SecretString),
+}
+
+impl Secret {
+    fn given_or_made(given: Option<SecretString>, scheme: &Scheme) -> Self {
+        let Some(given) = given else {
+            let random: [u8; 32] = rand::random();
+            return Self::Made(SecretString::from(match scheme {
+                Scheme::StandardWebhooks {} => format!("whsec_{}", STANDARD.encode(random)),
+                Scheme::Basic {} => format!("millrace:{}", URL_SAFE_NO_PAD.encode(random)),
+                _ => URL_SAFE_NO_PAD.encode(random),
+            }));
+        };
+        Self::Given(given)
+    }
+
+    pub fn get(&self) -> &SecretString {
+        match self {
+            Self::Given(secret) | Self::Made(secret) => secret,
+        }
+    }
+
+    /// The secret, if it is to be shown now and never again.
+    pub fn to_show(&self) -> Option<&SecretString> {
+        match self {
+            Self::Given(_) => None,
+            Self::Made(secret) => Some(secret),
+        }
+    }
+}
+
+/// A secret that is to take the place of others.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({ "overlap_seconds": 3600 }))]
+pub struct NewWebhookSecret {
+    /// Where it is left out, one is made and shown once.
+    #[schema(value_type = Option<String>)]
+    secret: Option<SecretString>,
+    /// How long the secrets before it still verify, in seconds.
+    #[schema(minimum = 0, maximum = 604_800, default = 86_400)]
+    overlap_seconds: Option<u32>,
+}
+
+impl NewWebhookSecret {
+    /// The secret, and how many seconds the ones before it go on.
+    ///
+    /// # Errors
+    /// Every field that is wrong.
+    pub fn check(self, scheme: &Scheme) -> Result<(Secret, u32), Vec<FieldError>> {
+        let mut wrong = Vec::new();
+        let overlap = self.overlap_seconds.unwrap_or(OVERLAP_SECONDS);
+        if overlap > MOST_OVERLAP_SECONDS {
+            wrong.push(FieldError::new("overlap_seconds", format!("must be at most {MOST_OVERLAP_SECONDS}")));
+        }
+        let secret = Secret::given_or_made(self.secret, scheme);
+        if let Err(error) = scheme.check(secret.get()) {
+            wrong.push(FieldError::new(error.field, error.problem));
+        }
+        if wrong.is_empty() { Ok((secret, overlap)) } else { Err(wrong) }
+    }
+}
+
+/// A source of webhooks.
+#[derive(Serialize, ToSchema)]
+pub struct WebhookSource {
+    /// Its id.
+    #[schema(value_type = uuid::Uuid)]
+    id: SourceId,
+    /// A label.
+    name: String,
+    /// The URL to give to the sender. With `secret_url` the secret follows it, after a slash.
+    url: String,
+    /// How deliveries are verified.
+    scheme: Scheme,
+    /// The kind of job that each delivery becomes.
+    kind: String,
+    /// How far the time that was signed may be from ours, in seconds.
+    tolerance_seconds: i32,
+    /// The secrets that verify now, the newest first; never the secrets themselves.
+    secrets: Vec<WebhookSecret>,
+    /// The secret, in the one answer that shows it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret: Option<String>,
+    /// When it was made.
+    created_at: DateTime<Utc>,
+    /// When it or its secrets changed last.
+    updated_at: DateTime<Utc>,
+}
+
+/// What is known of a secret.
+#[derive(Serialize, ToSchema)]
+pub struct WebhookSecret {
+    /// When it was made.
+    created_at: DateTime<Utc>,
+    /// From then on it verifies nothing. Null: until it is replaced.
+    valid_until: Option<DateTime<Utc>>,
+}
+
+impl WebhookSource {
+    /// The source as it is shown.
+    pub fn of(source: Source, secrets: &[SecretRecord], url: String, shown: Option<String>) -> Self {
+        let known =
+            |secret: &SecretRecord| WebhookSecret { created_at: secret.created_at, valid_until: secret.valid_until };
+        Self {
+            id: source.id,
+            name: source.name,
+            url,
+            scheme: source.scheme.0,
+            kind: source.kind,
+            tolerance_seconds: source.tolerance_seconds,
+            secrets: secrets.iter().map(known).collect(),
+            secret: shown,
+            created_at: source.created_at,
+            updated_at: source.updated_at,
+        }
+    }
+}
+
+/// A delivery that might come.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({ "headers": { "x-hub-signature-256": "sha256=757107ea…" }, "body": "Hello, World!" }))]
+pub struct WebhookTest {
+    /// Its headers.
+    pub headers: std::collections::BTreeMap<String, String>,
+    /// Its body, as text.
+    pub body: String,
+    /// What follows the source's URL: `?…`, or, with `secret_url`, a slash and the secret.
+    #[serde(default)]
+    pub path: String,
+    /// When it comes. Absent: now.
+    #[schema(value_type = Option<DateTime<Utc>>)]
+    pub at: Option<super::Timestamp>,
+}
+
+/// What verification would say.
+#[derive(Serialize, ToSchema)]
+pub struct WebhookVerdict {
+    /// Whether it would be taken in.
+    pub accepted: bool,
+    /// A stable name of why not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<&'static str>,
+    /// Why, in words.
+    pub detail: String,
+}
