@@ -3,7 +3,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use chrono::{DateTime, Utc};
 use millrace_shared::db::webhooks::{SecretRecord, Source};
 use millrace_shared::ids::SourceId;
-use millrace_shared::jobs::{FieldError, Kinds};
+use millrace_shared::jobs::{FieldError, JobPayload as _, Kinds, WebhookDeliver};
 use millrace_shared::label;
 use millrace_shared::webhook::Scheme;
 use secrecy::SecretString;
@@ -59,6 +59,8 @@ impl NewWebhookSource {
         let kind = kinds.iter().find(|kind| kind.name == self.kind).map(|kind| kind.name);
         if kind.is_none() {
             wrong.push(FieldError::new("kind", "is no kind of job; GET /v1/kinds lists them"));
+        } else if self.kind == WebhookDeliver::KIND {
+            wrong.push(FieldError::new("kind", "is what makes deliveries jobs; name the kind that they are to become"));
         }
         let tolerance_seconds = self.tolerance_seconds.unwrap_or(TOLERANCE_SECONDS);
         if !(1..=MOST_TOLERANCE_SECONDS).contains(&tolerance_seconds) {

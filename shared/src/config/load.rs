@@ -338,7 +338,11 @@ impl<'a> Reader<'a> {
     }
 
     fn keyring(&mut self) -> Option<Keyring> {
-        let text = SecretString::from(self.text(&table::ENCRYPTION_KEYS)?.to_owned());
+        let text = self.text(&table::ENCRYPTION_KEYS)?;
+        for (_, key) in text.split(',').filter_map(|entry| entry.split_once(':')) {
+            self.check_secret(&table::ENCRYPTION_KEYS, "has a key that", key.trim(), PASSWORD_BYTES);
+        }
+        let text = SecretString::from(text.to_owned());
         Keyring::parse(&text).map_err(|error| self.refuse(&table::ENCRYPTION_KEYS, error.to_string())).ok()
     }
 

@@ -258,6 +258,19 @@ fn no_secret_is_ever_repeated() {
 }
 
 #[test]
+fn keys_that_seal_are_read_whole_and_no_example_seals_in_production() {
+    let good = "b:3q2+7wAZk1vYt0Jx8mPq5sRfUgHhIjKlMnOpQrStUvU=";
+    let zeros = "a:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+    let name = "MILLRACE_ENCRYPTION_KEYS";
+    let config = ApiConfig::load(&production(&[(name, good)])).expect("valid");
+    assert_eq!(config.common.keyring.as_ref().map(Keyring::current), Some("b"));
+    assert!(!format!("{config:?}").contains("3q2"));
+    let text = api_problem(&production(&[(name, &format!("{good},{zeros}"))]));
+    assert!(text.contains("has a key that has only") && !text.contains("AAAA"), "{text}");
+    ApiConfig::load(&source(&[(name, zeros)])).expect("development takes it");
+}
+
+#[test]
 fn both_ways_to_verify_tokens_exclude_each_other() {
     let text = api_problem(&source(&[("MILLRACE_JWT_SECRET", GOOD_SECRET), ("MILLRACE_JWT_PUBLIC_KEY", "x")]));
     assert!(text.contains("exclude each other"), "{text}");

@@ -4,7 +4,7 @@
 //! URL that the operator configured, never one made of `Host` headers that the sender controls. A signature is compared in the form it is written
 //! in, so that each has one spelling and no other passes, and in constant time.
 //!
-//! A scheme that signs is described by a [`Recipe`]: where its signature stands, and what it is of. [`Scheme`] names those that vendors use, and lets an
+//! A scheme that signs is described by a recipe: where its signature stands, and what it is of. [`Scheme`] names those that vendors use, and lets an
 //! operator put one together. Schemes that sign nothing (HTTP Basic, a secret in the URL) prove who sends and nothing of what is sent: their deliveries
 //! may only ever cause a look at the CRM itself.
 

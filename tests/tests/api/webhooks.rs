@@ -272,6 +272,7 @@ async fn a_source_that_cannot_work_is_refused_by_its_field() -> Result<()> {
     for (changes, field) in [
         (json!({ "name": "" }), "name"),
         (json!({ "kind": "no.such" }), "kind"),
+        (json!({ "kind": "webhook.deliver" }), "kind"),
         (json!({ "secret": "short" }), "secret"),
         (json!({ "tolerance_seconds": 0 }), "tolerance_seconds"),
         (json!({ "scheme": { "type": "basic" } }), "secret"),
