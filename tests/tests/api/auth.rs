@@ -85,6 +85,10 @@ async fn each_role_may_do_what_the_table_says() -> Result<()> {
     let operator = stack.client_with_role("operator").await?;
     let admin = stack.client();
     for operation in operations(admin).await?.into_iter().filter(|operation| operation.tag != "System") {
+        // What is delivered proves itself, and by no role.
+        if operation.id.starts_with("deliverWebhook") {
+            continue;
+        }
         let nobody = uuid::Uuid::now_v7().to_string();
         let path = operation.path.replace("{id}", &nobody).replace("{job_id}", &nobody).replace("{queue}", "probe");
         for (client, allowed) in

@@ -6,6 +6,7 @@ use reqwest::header::CONTENT_TYPE;
 use serde_json::{Value, json};
 
 use super::description::{Operation, invalid, operations, problem};
+use super::webhooks::KEYS;
 
 /// A body that each route takes: what is changed in it is the one thing wrong. A new route with a body needs a row here.
 fn good_body(operation: &str) -> Option<Value> {
@@ -15,6 +16,11 @@ fn good_body(operation: &str) -> Option<Value> {
         "submitJobs" => json!({ "jobs": [{ "kind": "probe", "delay_ms": 3_600_000 }] }),
         "limitQueue" => json!({ "concurrency": 1000 }),
         "limitOrganisation" => json!({ "queue": "probe", "weight": 2, "concurrency": 1000 }),
+        "createWebhookSource" => {
+            json!({ "name": "Weir", "scheme": { "type": "github" }, "kind": "probe", "secret": "long enough" })
+        }
+        "rotateWebhookSecret" => json!({ "secret": "long enough", "overlap_seconds": 60 }),
+        "testWebhookSource" => json!({ "headers": { "a": "b" }, "body": "", "path": "", "at": "2026-01-31T08:00:00Z" }),
         "replayDeadLetter" => json!({}),
         "replayDeadLetters" | "discardDeadLetters" => json!({ "filter": {}, "dry_run": true }),
         _ => return None,
@@ -48,7 +54,7 @@ fn assert_sane(reply: &Reply, what: &str) {
 
 #[tokio::test]
 async fn every_body_is_checked() -> Result<()> {
-    let stack = Stack::builder().workers(0).start().await?;
+    let stack = Stack::builder().workers(0).env("MILLRACE_ENCRYPTION_KEYS", KEYS).start().await?;
     let client = stack.client();
     let bodies =
         operations(client).await?.into_iter().filter(|operation| operation.body.as_deref() == Some("application/json"));
@@ -114,7 +120,7 @@ async fn every_body_is_checked() -> Result<()> {
 
 #[tokio::test]
 async fn no_value_of_any_field_gives_a_500() -> Result<()> {
-    let stack = Stack::builder().workers(0).start().await?;
+    let stack = Stack::builder().workers(0).env("MILLRACE_ENCRYPTION_KEYS", KEYS).start().await?;
     let client = stack.client();
     let long = "x".repeat(100_000);
     let deep = (0..100).fold(json!(1), |inner, _| json!([inner]));

@@ -7,6 +7,7 @@ use millrace_harness::{Client, Reply, Stack};
 use serde_json::{Value, json};
 
 use super::description::{Operation, invalid, operations, problem};
+use super::webhooks::KEYS;
 
 /// What a stranger gets.
 #[derive(Debug, Clone, Copy)]
@@ -43,6 +44,14 @@ const TABLE: &[(&str, Stranger)] = &[
     ("listAssetChunks", Sees404),
     ("listAssetParts", Sees404),
     ("search", SeesNothing),
+    ("createWebhookSource", Apart),
+    ("listWebhookSources", SeesNothing),
+    ("getWebhookSource", Sees404),
+    ("deleteWebhookSource", Sees404),
+    ("rotateWebhookSecret", Sees404),
+    ("testWebhookSource", Sees404),
+    ("deliverWebhook", Apart),
+    ("deliverWebhookToSecretUrl", Apart),
     ("listDeadLetters", SeesNothing),
     ("getDeadLetter", Sees404),
     ("replayDeadLetter", Sees404),
@@ -70,6 +79,7 @@ struct Ours {
     waiting: String,
     dead: String,
     asset: String,
+    source: String,
 }
 
 impl Ours {
@@ -80,12 +90,23 @@ impl Ours {
         for job in [&dead["id"], &uploaded["job"]["id"]] {
             client.wait_job(job.as_str().context("no id")?, Duration::from_secs(30)).await?;
         }
+        let source = json!({ "name": "Ours", "scheme": { "type": "github" }, "kind": "probe" });
+        let source = client.post("/v1/webhook-sources", &source).await?.expect(201)?;
         let id = |value: &Value| value.as_str().map(str::to_owned).context("no id");
-        Ok(Self { waiting: id(&waiting["id"])?, dead: id(&dead["id"])?, asset: id(&uploaded["asset"]["id"])? })
+        Ok(Self {
+            waiting: id(&waiting["id"])?,
+            dead: id(&dead["id"])?,
+            asset: id(&uploaded["asset"]["id"])?,
+            source: id(&source["id"])?,
+        })
     }
 
     fn fill(&self, operation: &Operation) -> String {
-        let id = if operation.tag == "Assets" { &self.asset } else { &self.waiting };
+        let id = match operation.tag.as_str() {
+            "Assets" => &self.asset,
+            "Webhooks" => &self.source,
+            _ => &self.waiting,
+        };
         operation.path.replace("{id}", id).replace("{job_id}", &self.dead).replace("{queue}", "probe")
     }
 
@@ -93,6 +114,8 @@ impl Ours {
         let waiting = client.get(&format!("/v1/jobs/{}", self.waiting)).await?.expect(200)?;
         assert_eq!(waiting["state"], "delayed");
         client.get(&format!("/v1/dead-letters/{}", self.dead)).await?.expect(200)?;
+        let source = client.get(&format!("/v1/webhook-sources/{}", self.source)).await?.expect(200)?;
+        assert_eq!(source["secrets"].as_array().map(Vec::len), Some(1));
         let text = client.get(&format!("/v1/assets/{}/text", self.asset)).await?;
         assert_eq!((text.status, text.text().trim()), (200, "Words that are ours alone."));
         Ok(())
@@ -103,14 +126,18 @@ async fn call(client: &Client, operation: &Operation, path: &str) -> Result<Repl
     let query = if operation.id == "search" { "?q=alone" } else { "" };
     let mut request = client.request(operation.method.clone(), &format!("{path}{query}"));
     if operation.body.as_deref() == Some("application/json") && operation.body_is_required {
-        request = request.json(&json!({ "filter": {} }));
+        request = request.json(&match operation.id.as_str() {
+            "rotateWebhookSecret" => json!({}),
+            "testWebhookSource" => json!({ "headers": {}, "body": "" }),
+            _ => json!({ "filter": {} }),
+        });
     }
     client.send(request).await
 }
 
 #[tokio::test]
 async fn another_organisations_anything_does_not_exist() -> Result<()> {
-    let stack = Stack::builder().start().await?;
+    let stack = Stack::builder().env("MILLRACE_ENCRYPTION_KEYS", KEYS).start().await?;
     let ours = Ours::make(stack.client()).await?;
     let stranger = stack.client_of_other_org().await?;
 
@@ -126,7 +153,7 @@ async fn another_organisations_anything_does_not_exist() -> Result<()> {
             Sees404 => {
                 let theirs = call(&stranger, operation, &ours.fill(operation)).await?;
                 let mut theirs = problem(&theirs, 404, "not_found");
-                let nobodys = Ours { waiting: nobody(), dead: nobody(), asset: nobody() };
+                let nobodys = Ours { waiting: nobody(), dead: nobody(), asset: nobody(), source: nobody() };
                 let mut nobodys =
                     problem(&call(&stranger, operation, &nobodys.fill(operation)).await?, 404, "not_found");
                 theirs["request_id"].take();
@@ -156,7 +183,7 @@ fn nobody() -> String {
 
 #[tokio::test]
 async fn what_a_stranger_submits_reaches_nothing_of_ours() -> Result<()> {
-    let stack = Stack::builder().start().await?;
+    let stack = Stack::builder().env("MILLRACE_ENCRYPTION_KEYS", KEYS).start().await?;
     let ours = Ours::make(stack.client()).await?;
     let stranger = stack.client_of_other_org().await?;
 

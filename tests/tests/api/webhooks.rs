@@ -18,10 +18,12 @@ const PUBLIC: &str = "https://hooks.example.org";
 const SECRET: &str = "planted-secret-of-the-weir";
 const PERSON: &str = "planted.person@example.org";
 
+/// A key by which secrets are sealed.
+pub const KEYS: &str = "test:dGhpcnR5LXR3byByYW5kb20gYnl0ZXMgb2Yga2V5ISE=";
+
 fn builder() -> StackBuilder {
-    let key = format!("test:{}", "dGhpcnR5LXR3byByYW5kb20gYnl0ZXMgb2Yga2V5ISE=");
     Stack::builder()
-        .env("MILLRACE_ENCRYPTION_KEYS", key)
+        .env("MILLRACE_ENCRYPTION_KEYS", KEYS)
         .env("MILLRACE_PUBLIC_URL", PUBLIC)
         .worker_env("MILLRACE_QUEUES", "crm=4,probe=4")
 }
