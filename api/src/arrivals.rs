@@ -28,11 +28,12 @@ pub(crate) struct Delivered {
     pub(crate) job: Arc<NewJob>,
 }
 
-/// Whether a delivery has come before.
+/// Whether a delivery has come before, or its source was deleted since it was verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Seen {
     First,
     Before,
+    Refused,
 }
 
 pub(crate) fn keyholders(database: &PgPool) -> Keyholders {
@@ -59,7 +60,10 @@ pub(crate) fn arrivals(database: &PgPool, queues: &Queues) -> Arrivals {
 async fn take_in(database: &PgPool, queues: &Queues, batch: &[Delivered]) -> sqlx::Result<Vec<Seen>> {
     let mut connection = database.acquire().await?;
     let mut transaction = connection.begin().await?;
-    let arrivals: Vec<&Arrival> = batch.iter().map(|delivered| &delivered.arrival).collect();
+    let sources: Vec<SourceId> = batch.iter().map(|delivered| delivered.arrival.source).collect();
+    let held = webhooks::hold(&mut transaction, &sources).await?;
+    let arrivals: Vec<&Arrival> =
+        batch.iter().map(|delivered| &delivered.arrival).filter(|arrival| held.contains(&arrival.source)).collect();
     let new = webhooks::insert_new(&mut transaction, &arrivals).await?;
     let jobs: Vec<(OrgId, &NewJob)> = batch
         .iter()
@@ -72,6 +76,10 @@ async fn take_in(database: &PgPool, queues: &Queues, batch: &[Delivered]) -> sql
     #[cfg(feature = "failpoints")]
     crate::failpoint::reach("committed");
     intake::publish_rows(queues, &rows).await;
-    let seen = |delivered: &Delivered| if new.contains(&delivered.arrival.id) { Seen::First } else { Seen::Before };
+    let seen = |Delivered { arrival, .. }: &Delivered| match () {
+        () if !held.contains(&arrival.source) => Seen::Refused,
+        () if new.contains(&arrival.id) => Seen::First,
+        () => Seen::Before,
+    };
     Ok(batch.iter().map(seen).collect())
 }

@@ -100,7 +100,14 @@ async fn take(state: &AppState, source: &str, token: Option<String>, request: Re
         REFUSED
     })?;
     let seen = state.arrivals().ask(arrived(state, source, (&parts.headers, body), &verified)?).await?;
-    count(&name, if seen == Seen::First { "accepted" } else { "duplicate" });
+    match seen {
+        Seen::First => count(&name, "accepted"),
+        Seen::Before => count(&name, "duplicate"),
+        Seen::Refused => {
+            count("unknown", "unknown_source");
+            return Err(REFUSED);
+        }
+    }
     Ok(StatusCode::OK.into_response())
 }
 

@@ -1,5 +1,7 @@
 //! From a [`Source`] to typed configuration. Problems are collected, not returned at the first.
 
+mod credentials;
+mod documents;
 mod ocr;
 
 use std::collections::BTreeMap;
@@ -11,15 +13,13 @@ use url::Url;
 
 use super::error::{ConfigError, Problem, nearest};
 use super::parse::{self, Parsed};
-use super::secret::{self, JWT_SECRET_BYTES, PASSWORD_BYTES};
+use super::secret::{self, PASSWORD_BYTES};
 use super::settings::{self as table, Absent, SETTINGS, Setting, TEST_PREFIX};
 use super::source::Source;
 use super::{
-    AdminConfig, ApiConfig, CommonConfig, DatabaseConfig, Environment, ExtractConfig, FetchConfig, JwtConfig,
-    LogConfig, LogFormat, PartialConfig, PartsConfig, RetentionConfig, SearchLimits, StorageConfig, WorkerConfig,
+    AdminConfig, ApiConfig, CommonConfig, DatabaseConfig, Environment, LogConfig, LogFormat, PartialConfig,
+    RetentionConfig, SearchLimits, StorageConfig, WorkerConfig,
 };
-use crate::fetch::FetchRules;
-use crate::seal::Keyring;
 
 impl ApiConfig {
     /// Reads what `millrace-api` needs.
@@ -293,123 +293,11 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn jwt(&mut self) -> Option<JwtConfig> {
-        match (self.text(&table::JWT_SECRET), self.text(&table::JWT_PUBLIC_KEY)) {
-            (None, None) => None,
-            (Some(_), Some(_)) => {
-                self.refuse(&table::JWT_SECRET, format!("and {} exclude each other", table::JWT_PUBLIC_KEY.name));
-                None
-            }
-            (Some(secret), None) => {
-                if secret.len() < JWT_SECRET_BYTES {
-                    self.refuse(&table::JWT_SECRET, format!("is shorter than {JWT_SECRET_BYTES} bytes"));
-                } else {
-                    self.check_secret(&table::JWT_SECRET, "is not fit for production: it", secret, JWT_SECRET_BYTES);
-                }
-                Some(JwtConfig::Secret(SecretString::from(secret.to_owned())))
-            }
-            (None, Some(pem)) => {
-                let pem = pem.replace("\\n", "\n");
-                match crate::auth::jwt::check_public_key(&pem) {
-                    Ok(()) => Some(JwtConfig::PublicKey(pem)),
-                    Err(problem) => {
-                        self.refuse(&table::JWT_PUBLIC_KEY, problem);
-                        None
-                    }
-                }
-            }
-        }
-    }
-
-    /// Without a slash at its end.
-    fn public_url(&mut self) -> Option<String> {
-        self.text(&table::PUBLIC_URL)?;
-        let url = self.value(&table::PUBLIC_URL, parse::url(&["https", "http"]))?;
-        if self.production && url.scheme() != "https" {
-            self.refuse(
-                &table::PUBLIC_URL,
-                "must be https in production: what is delivered is nobody else's business".to_owned(),
-            );
-        }
-        if url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() {
-            self.refuse(&table::PUBLIC_URL, "must be a scheme, a host and perhaps a path".to_owned());
-        }
-        Some(url.as_str().trim_end_matches('/').to_owned())
-    }
-
-    fn keyring(&mut self) -> Option<Keyring> {
-        let text = self.text(&table::ENCRYPTION_KEYS)?;
-        for (_, key) in text.split(',').filter_map(|entry| entry.split_once(':')) {
-            self.check_secret(&table::ENCRYPTION_KEYS, "has a key that", key.trim(), PASSWORD_BYTES);
-        }
-        let text = SecretString::from(text.to_owned());
-        Keyring::parse(&text).map_err(|error| self.refuse(&table::ENCRYPTION_KEYS, error.to_string())).ok()
-    }
-
     fn retention(&mut self) -> Option<RetentionConfig> {
         let jobs = self.value(&table::RETENTION, parse::retention);
         let dead_letters = self.value(&table::DEAD_LETTER_RETENTION, parse::retention);
         let webhooks = self.value(&table::WEBHOOK_RETENTION, parse::retention);
         Some(RetentionConfig { jobs: jobs?, dead_letters: dead_letters?, webhooks: webhooks? })
-    }
-
-    fn extract(&mut self) -> Option<ExtractConfig> {
-        let memory_bytes = self.value(&table::EXTRACT_MEMORY, |text| match parse::bytes(text)? {
-            size if size < 64 << 20 => Err("is below 64MiB, which leaves no room to parse anything".to_owned()),
-            size => Ok(size),
-        });
-        let cpu_seconds = self.value(&table::EXTRACT_CPU, parse::whole(1, 3600));
-        let wall_seconds = self.value(&table::EXTRACT_WALL, parse::whole(1, 3600));
-        let warm = self.value(&table::EXTRACT_WARM, parse::whole(0, 64));
-        let max_chars = self.value(&table::EXTRACT_CHARS, parse::whole(1000, 200_000_000));
-        let parts = self.value(&table::PARTS_MAX, parse::whole(0, 2_000));
-        let parts_bytes = self.value(&table::PARTS_MAX_BYTES, parse::bytes);
-        let parts_depth = self.value(&table::PARTS_MAX_DEPTH, parse::whole(0, 16));
-        let chunk_chars = self.value(&table::CHUNK_CHARS, parse::whole(100, 100_000));
-        // More than half would have chunks go on by less than they repeat.
-        let most_overlap = chunk_chars.unwrap_or(100_000) / 2;
-        let chunk_overlap_chars = self.value(&table::CHUNK_OVERLAP, |text| match parse::whole(0, 50_000)(text)? {
-            overlap if overlap > most_overlap => {
-                Err(format!("is more than half of MILLRACE_CHUNK_CHARS, which allows {most_overlap} at most"))
-            }
-            overlap => Ok(overlap),
-        });
-        Some(ExtractConfig {
-            memory_bytes: memory_bytes?,
-            cpu_seconds: cpu_seconds?,
-            wall_seconds: wall_seconds?,
-            warm: warm?,
-            max_chars: max_chars?,
-            parts: PartsConfig { max: parts?, max_bytes: parts_bytes?, max_depth: parts_depth? },
-            chunk_chars: chunk_chars?,
-            chunk_overlap_chars: chunk_overlap_chars?,
-        })
-    }
-
-    fn fetch_rules(&mut self) -> Option<FetchRules> {
-        let ports = self.value(&table::FETCH_PORTS, parse::ports);
-        let allowed = match self.text(&table::FETCH_ALLOW) {
-            None => Some(Vec::new()),
-            Some(_) => self.value(&table::FETCH_ALLOW, parse::networks),
-        };
-        Some(FetchRules { ports: ports?, allowed: allowed? })
-    }
-
-    fn fetch(&mut self) -> Option<FetchConfig> {
-        let rules = self.fetch_rules();
-        let max_redirects = self.value(&table::FETCH_REDIRECTS, parse::whole(0, 20));
-        let connect_timeout = self.value(&table::FETCH_CONNECT, parse::duration);
-        let idle_timeout = self.value(&table::FETCH_IDLE, parse::duration);
-        let timeout = self.value(&table::FETCH_TIMEOUT, parse::duration);
-        let max_bytes = self.value(&table::MAX_UPLOAD_BYTES, parse::bytes);
-        Some(FetchConfig {
-            rules: rules?,
-            max_redirects: max_redirects?,
-            connect_timeout: connect_timeout?,
-            idle_timeout: idle_timeout?,
-            timeout: timeout?,
-            max_bytes: max_bytes?,
-        })
     }
 
     /// The configuration, if nothing was wrong.

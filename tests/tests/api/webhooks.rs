@@ -142,6 +142,29 @@ async fn whatever_is_wrong_is_refused_alike() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_delivery_that_crosses_the_deletion_of_its_source_is_refused() -> Result<()> {
+    let stack = builder().workers(0).start().await?;
+    let (_, path) = source(stack.client(), "probe").await?;
+    let signed = signature(SECRET, "{}");
+    let mut database = PgConnection::connect(stack.database_url()).await?;
+    let mut deletion = database.begin().await?;
+    sqlx::query("DELETE FROM webhook_sources").execute(&mut *deletion).await?;
+    let crossed = async {
+        let mut other = PgConnection::connect(stack.database_url()).await?;
+        let waits = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)";
+        while !sqlx::query_scalar::<_, bool>(waits).fetch_one(&mut other).await? {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        anyhow::Ok(deletion.commit().await?)
+    };
+    let (reply, crossed) = tokio::join!(deliver(&stack, &path, "{}", Some(&signed)), crossed);
+    crossed?;
+    problem(&reply?, 401, "unauthenticated");
+    assert!(jobs_of(stack.client(), "webhook.deliver").await?.is_empty());
+    stack.drain().await
+}
+
+#[tokio::test]
 async fn a_replaced_secret_goes_on_as_long_as_was_said() -> Result<()> {
     let stack = builder().start().await?;
     let client = stack.client();

@@ -1,6 +1,6 @@
 //! `webhook_sources` and `webhook_secrets`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -116,6 +116,19 @@ pub async fn delete(connection: &mut PgConnection, org: OrgId, id: SourceId) -> 
         .execute(connection)
         .await?;
     Ok(done.rows_affected() == 1)
+}
+
+/// Which of these sources are there, whoever's they are; none of them can be deleted before the transaction ends.
+///
+/// # Errors
+/// When the database is away.
+pub async fn hold(connection: &mut PgConnection, ids: &[SourceId]) -> sqlx::Result<HashSet<SourceId>> {
+    let held: Vec<SourceId> =
+        sqlx::query_scalar("SELECT id FROM webhook_sources WHERE id = ANY($1) ORDER BY id FOR KEY SHARE")
+            .bind(ids)
+            .fetch_all(connection)
+            .await?;
+    Ok(held.into_iter().collect())
 }
 
 /// A secret of a source as it is stored.
