@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::Uri;
 use millrace_shared::auth::JwtVerifier;
 use millrace_shared::config::{ApiConfig, SearchLimits};
+use millrace_shared::crm::Endpoints;
 use millrace_shared::fetch::FetchRules;
 use millrace_shared::ids::SourceId;
 use millrace_shared::jobs::{KindSet, Kinds};
@@ -58,6 +59,7 @@ struct Inner {
     searches: Semaphore,
     keyring: Option<Keyring>,
     public_url: Option<String>,
+    crm_endpoints: Endpoints,
     keyholders: Keyholders,
     arrivals: Arrivals,
     fetch_rules: FetchRules,
@@ -86,6 +88,7 @@ impl AppState {
             arrivals: arrivals(&database, &queues),
             keyring: common.keyring.clone(),
             public_url: config.public_url.clone(),
+            crm_endpoints: config.crm_endpoints.clone(),
             gatherer: gatherer(&database, &queues),
             database,
             queues,
@@ -173,6 +176,18 @@ impl AppState {
     pub(crate) fn public_url(&self, uri: &Uri) -> String {
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
         format!("{}{path}", self.0.public_url.as_deref().unwrap_or_default())
+    }
+
+    /// Where grants of access to CRMs come back to.
+    #[must_use]
+    pub(crate) fn redirect_uri(&self) -> String {
+        format!("{}/v1/oauth/callback", self.0.public_url.as_deref().unwrap_or_default())
+    }
+
+    /// Where CRMs are.
+    #[must_use]
+    pub(crate) fn crm_endpoints(&self) -> &Endpoints {
+        &self.0.crm_endpoints
     }
 
     /// Who may deliver webhooks.

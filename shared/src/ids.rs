@@ -97,6 +97,18 @@ id!(
     /// A delivery that a source made.
     EventId
 );
+id!(
+    /// A connection to an account in a CRM.
+    ConnectionId
+);
+id!(
+    /// Our copy of a record in a CRM.
+    RecordId
+);
+id!(
+    /// A change of ours that met one of a CRM's.
+    ConflictId
+);
 
 impl JobId {
     /// The lowest id of a job accepted at `time`, to the millisecond: every id made earlier is below it. The ledger's partitions and whatever

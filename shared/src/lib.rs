@@ -7,6 +7,7 @@ pub mod auth;
 pub mod batcher;
 pub mod config;
 pub mod control;
+pub mod crm;
 pub mod db;
 pub mod fetch;
 pub mod health;

@@ -1,5 +1,6 @@
 //! The worker's parts: the binary wires them, the tests reach them.
 
+mod crm;
 mod engine;
 mod fetch;
 mod handler;

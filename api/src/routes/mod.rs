@@ -4,14 +4,18 @@
 mod assets;
 mod by_url;
 mod chunks;
+mod conflicts;
+mod connections;
 mod dead_letters;
 mod docs;
 mod health;
 mod jobs;
 mod kinds;
+mod oauth;
 mod organisations;
 mod parts;
 mod queues;
+mod records;
 mod search;
 mod system;
 mod upload;
@@ -73,6 +77,18 @@ fn quick() -> OpenApiRouter<AppState> {
         .routes(routes!(webhook_sources::test))
         .routes(routes!(webhooks::deliver))
         .routes(routes!(webhooks::deliver_by_secret))
+        .routes(routes!(connections::create, connections::list))
+        .routes(routes!(connections::get, connections::change, connections::delete))
+        .routes(routes!(connections::replace))
+        .routes(routes!(connections::sync))
+        .routes(routes!(connections::syncs))
+        .routes(routes!(connections::drift))
+        .routes(routes!(oauth::start))
+        .routes(routes!(oauth::callback))
+        .routes(routes!(records::list))
+        .routes(routes!(records::get, records::change))
+        .routes(routes!(conflicts::list))
+        .routes(routes!(conflicts::resolve))
         .routes(routes!(kinds::list))
         .routes(routes!(queues::list))
         .routes(routes!(queues::pause))
@@ -99,6 +115,7 @@ fn slow() -> OpenApiRouter<AppState> {
         .routes(routes!(jobs::get))
         .routes(routes!(upload::upload))
         .routes(routes!(chunks::text))
+        .routes(routes!(records::export))
         .routes(routes!(dead_letters::replay_all))
         .routes(routes!(dead_letters::discard_all))
 }

@@ -226,11 +226,11 @@ async fn add_secret(
     Ok(webhooks::add_secret(connection, (org, source), id, &sealed).await?)
 }
 
-fn keyring(state: &AppState) -> Result<&Keyring, ApiError> {
+pub(super) fn keyring(state: &AppState) -> Result<&Keyring, ApiError> {
     state.keyring().ok_or_else(|| not_configured("secrets are kept sealed: set MILLRACE_ENCRYPTION_KEYS"))
 }
 
-fn not_configured(detail: &str) -> ApiError {
+pub(super) fn not_configured(detail: &str) -> ApiError {
     ApiError::Conflict { code: "not_configured", detail: detail.to_owned() }
 }
 

@@ -2,13 +2,17 @@
 //! that the command line prints too are in [`millrace_shared::wire`].
 
 mod asset;
+mod connection;
 mod job;
 mod organisation;
 mod params;
 mod queue;
+mod record;
 mod search;
 mod webhook;
 
+pub use connection::{Connection, ConnectionChange, Drift, NewAuth, NewConnection, NewCredentials, NewSync, OauthStart, Sync};
+pub use record::{ChangeAccepted, Conflict, Record, RecordChange, Resolution, Side};
 pub use asset::{Asset, AssetPart, AssetState, Chunk, Uploaded};
 pub use job::{Accepted, BatchBody, DeadLetter, KindInfo, SubmitBody};
 pub use organisation::OrgLimitsBody;

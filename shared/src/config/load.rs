@@ -1,6 +1,7 @@
 //! From a [`Source`] to typed configuration. Problems are collected, not returned at the first.
 
 mod credentials;
+mod crm;
 mod documents;
 mod ocr;
 
@@ -39,6 +40,7 @@ impl ApiConfig {
         let fetch = reader.fetch_rules();
         let request_timeout = reader.value(&table::REQUEST_TIMEOUT, parse::duration);
         let public_url = reader.public_url();
+        let crm_endpoints = reader.crm_endpoints();
         let webhook_bytes = reader.value(&table::WEBHOOK_MAX_BODY_BYTES, parse::bytes);
         let search_timeout = reader.value(&table::SEARCH_TIMEOUT, parse::duration);
         let search_concurrency = reader.value(&table::SEARCH_CONCURRENCY, parse::whole(1, 1_000));
@@ -55,6 +57,7 @@ impl ApiConfig {
                 fetch: fetch?,
                 request_timeout: request_timeout?,
                 public_url,
+                crm_endpoints: crm_endpoints?,
                 webhook_bytes: webhook_bytes?,
                 search: SearchLimits {
                     candidates: search_candidates?,
@@ -83,6 +86,7 @@ impl WorkerConfig {
         let extract = reader.extract();
         let ocr = reader.ocr();
         let fetch = reader.fetch();
+        let crm = reader.crm();
         let retention = reader.retention();
         let address_file = reader.path(&table::ADDRESS_FILE);
         reader.finish(|| {
@@ -95,6 +99,7 @@ impl WorkerConfig {
                 extract: extract?,
                 ocr,
                 fetch: fetch?,
+                crm: crm?,
                 retention: retention?,
                 address_file,
             })

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
+use crate::crm::{Endpoints, Rates};
 use crate::fetch::FetchRules;
 use crate::seal::Keyring;
 
@@ -125,6 +126,8 @@ pub struct ApiConfig {
     pub request_timeout: Duration,
     /// Where senders of webhooks reach the API, without a slash at the end.
     pub public_url: Option<String>,
+    /// Where CRMs are, if not at their own addresses.
+    pub crm_endpoints: Endpoints,
     /// Largest delivery of a webhook.
     pub webhook_bytes: u64,
     /// What a search may cost.
@@ -201,6 +204,29 @@ pub struct FetchConfig {
     pub max_bytes: u64,
 }
 
+/// How CRMs are talked to.
+#[derive(Debug, Clone)]
+pub struct CrmConfig {
+    /// Where they are, if not at their own addresses.
+    pub endpoints: Endpoints,
+    /// How often they may be called.
+    pub rates: Rates,
+    /// Names the address by which this worker's calls leave.
+    pub egress: String,
+    /// How long it may take to find a CRM and to connect to it.
+    pub connect_timeout: Duration,
+    /// How long a call may take in all.
+    pub timeout: Duration,
+    /// Largest answer.
+    pub max_bytes: u64,
+    /// After so many failures in a row a connection's calls pause.
+    pub breaker_failures: u32,
+    /// How long they pause at first.
+    pub breaker_pause: Duration,
+    /// How far an incremental sync goes back behind the one before.
+    pub overlap: Duration,
+}
+
 /// How much is unpacked from one upload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PartsConfig {
@@ -242,6 +268,8 @@ pub struct WorkerConfig {
     pub ocr: Option<OcrConfig>,
     /// Fetching documents.
     pub fetch: FetchConfig,
+    /// Talking to CRMs.
+    pub crm: CrmConfig,
     /// How long the ledger keeps what is over.
     pub retention: RetentionConfig,
     /// Where to write the bound address.

@@ -169,6 +169,24 @@ settings! {
         "How long a document's server may be silent, before it answers and within its answer.";
     FETCH_TIMEOUT: "MILLRACE_FETCH_TIMEOUT", &[Worker], Default("2m"), "1m",
         "How long fetching one document may take in all.";
+    CRM_ENDPOINTS: "MILLRACE_CRM_ENDPOINTS", &[Api, Worker], Optional, "kommo=http://127.0.0.1:9100/{account}",
+        "Where CRMs are instead of at their own addresses (sandboxes, proxies, simulators): `provider=url`, several with commas between; `{account}` stands for the account. API and worker must agree.";
+    CRM_RATES: "MILLRACE_CRM_RATES", &[Worker], Default("kommo=7/1s,hubspot=10/1s,hubspot.search=4/1s,salesforce=20/1s,pipedrive=8/1s"), "hubspot=19/1s,salesforce=off",
+        "How often the API of one account is called by all workers together: `provider=rate` or `off`. What is left out stays as it is by default.";
+    CRM_EGRESS: "MILLRACE_CRM_EGRESS", &[Worker], Default("default"), "nat-eu-1",
+        "Names the public address by which this worker's calls leave. Kommo blocks addresses that call too often, so workers of one name keep its rate together, whatever accounts they call.";
+    CRM_CONNECT: "MILLRACE_CRM_CONNECT_TIMEOUT", &[Worker], Default("5s"), "10s",
+        "How long it may take to connect to a CRM.";
+    CRM_TIMEOUT: "MILLRACE_CRM_TIMEOUT", &[Worker], Default("30s"), "60s",
+        "How long one call of a CRM may take in all.";
+    CRM_MAX_BYTES: "MILLRACE_CRM_MAX_RESPONSE_BYTES", &[Worker], Default("32MiB"), "64MiB",
+        "Largest answer that is read from a CRM.";
+    CRM_BREAKER: "MILLRACE_CRM_BREAKER_FAILURES", &[Worker], Default("5"), "10",
+        "After so many failed calls in a row a connection's calls pause, and its jobs wait without using up attempts.";
+    CRM_BREAKER_PAUSE: "MILLRACE_CRM_BREAKER_PAUSE", &[Worker], Default("15s"), "30s",
+        "How long they pause at first. Then one call tries whether it is over; each further failure doubles the pause, up to a quarter of an hour.";
+    CRM_OVERLAP: "MILLRACE_CRM_OVERLAP", &[Worker], Default("2m"), "10m",
+        "How far an incremental sync goes back behind where the last one began, for changes that a CRM showed late.";
     LOG: "MILLRACE_LOG", EVERYONE, Default("info"), "info,millrace_worker=debug",
         "What is logged: a level, or a list of `target=level`.";
     LOG_FORMAT: "MILLRACE_LOG_FORMAT", EVERYONE, Default("text"), "json",

@@ -7,6 +7,7 @@ pub mod api_keys;
 pub mod asset_parts;
 pub mod assets;
 pub mod attempts;
+pub mod crm;
 mod cursor;
 pub mod dead_letters;
 pub mod idempotency;

@@ -5,6 +5,7 @@
 //! the worker, and one line in each registry.
 
 mod asset;
+mod crm;
 mod policy;
 mod probe;
 mod rate;
@@ -13,6 +14,7 @@ mod submit;
 mod webhook;
 
 pub use asset::{AssetProcess, Fetch};
+pub use crm::{CrmConnect, CrmPushRecord, CrmSync, CrmSyncRecord, FieldChange};
 pub use policy::{Backoff, KindRate, OnConflict, Policy, RateScope};
 pub use probe::{PacedProbe, Probe, ProbeLimit, ProbeOutcome};
 pub use rate::{Rate, RateError};

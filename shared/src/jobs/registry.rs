@@ -7,7 +7,7 @@ use schemars::{JsonSchema, generate::SchemaSettings};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use super::{AssetProcess, PacedProbe, Policy, Probe, QueueName, WebhookDeliver};
+use super::{AssetProcess, CrmConnect, CrmPushRecord, CrmSync, CrmSyncRecord, PacedProbe, Policy, Probe, QueueName, WebhookDeliver};
 
 /// A job kind's payload, with everything that follows from the kind alone.
 pub trait JobPayload: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'static {
@@ -158,7 +158,14 @@ impl Kinds {
     /// The registry. A new kind is one line here.
     #[must_use]
     pub fn new(set: KindSet) -> Self {
-        let mut kinds = vec![Kind::of::<AssetProcess>(), Kind::of::<WebhookDeliver>()];
+        let mut kinds = vec![
+            Kind::of::<AssetProcess>(),
+            Kind::of::<CrmConnect>(),
+            Kind::of::<CrmPushRecord>(),
+            Kind::of::<CrmSync>(),
+            Kind::of::<CrmSyncRecord>(),
+            Kind::of::<WebhookDeliver>(),
+        ];
         if set == KindSet::WorkAndProbe {
             kinds.extend([Kind::of::<Probe>(), Kind::of::<PacedProbe>()]);
         }

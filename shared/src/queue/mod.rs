@@ -31,6 +31,7 @@
 
 mod client;
 mod envelope;
+mod grants;
 mod live;
 mod organisations;
 mod rates;
@@ -39,6 +40,7 @@ mod scripts;
 
 pub use client::{Claim, ClaimStatus, Claimed, ConnectError, Extension, GiveBack, GivenBack, Lease, QueueJob, Queues};
 pub use envelope::{Envelope, EnvelopeError, INLINE_PAYLOAD_BYTES, json_of};
+pub use grants::{GRANT_TIME, Grant};
 pub use live::{Live, LiveState, QueueStats, Settings};
 pub use organisations::{MAX_WEIGHT, OrgSettings, OrgTerms};
 pub use rates::{HORIZON as RATE_HORIZON, RateAnswers, RateKey, RateRequest};

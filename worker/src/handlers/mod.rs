@@ -3,19 +3,33 @@
 mod asset;
 mod asset_parts;
 mod asset_source;
+mod crm;
 mod probe;
 mod webhook;
 
-use millrace_shared::{config::WorkerConfig, jobs::KindSet};
+use std::sync::Arc;
 
-use crate::handler::Handlers;
+use millrace_shared::{
+    config::WorkerConfig,
+    jobs::{KindSet, Kinds},
+};
+
+use crate::{crm::Clients, handler::Handlers};
 
 /// The registry. A new kind's handler is one line here.
 ///
 /// # Errors
 /// Where a handler cannot be set up.
 pub(crate) fn all(set: KindSet, config: &WorkerConfig) -> anyhow::Result<Handlers> {
-    let handlers = Handlers::default().with(asset::AssetHandler::new(config)?).with(webhook::WebhookHandler::new(set));
+    let kinds = Arc::new(Kinds::new(set));
+    let clients = Clients::new(&config.crm, config.common.keyring.clone())?;
+    let handlers = Handlers::default()
+        .with(asset::AssetHandler::new(config)?)
+        .with(crm::ConnectHandler { clients: Arc::clone(&clients), kinds: Arc::clone(&kinds) })
+        .with(crm::PushHandler { clients: Arc::clone(&clients) })
+        .with(crm::SyncHandler { clients: Arc::clone(&clients), kinds: Arc::clone(&kinds) })
+        .with(crm::SyncRecordHandler { clients: Arc::clone(&clients) })
+        .with(webhook::WebhookHandler { clients, kinds });
     Ok(match set {
         KindSet::Work => handlers,
         KindSet::WorkAndProbe => handlers.with(probe::ProbeHandler).with(probe::PacedProbeHandler),

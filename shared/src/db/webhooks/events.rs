@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use sqlx::postgres::types::PgInterval;
 use sqlx::{FromRow, PgConnection};
 
-use crate::ids::{EventId, JobId, OrgId, SourceId};
+use crate::ids::{ConnectionId, EventId, JobId, OrgId, SourceId};
 
 /// A verified delivery that has just come.
 #[derive(Debug, Clone)]
@@ -62,6 +62,8 @@ pub struct Event {
     pub source_id: SourceId,
     /// The kind of job that it becomes.
     pub kind: String,
+    /// The connection to a CRM that the source belongs to, if it does.
+    pub connection_id: Option<ConnectionId>,
     /// When it came.
     pub received_at: DateTime<Utc>,
     /// The raw bytes; none once they were forgotten.
@@ -74,7 +76,7 @@ pub struct Event {
 /// When the database is away.
 pub async fn get(connection: &mut PgConnection, org: OrgId, id: EventId) -> sqlx::Result<Option<Event>> {
     sqlx::query_as(
-        "SELECT source_id, kind, received_at, body FROM webhook_events AS event
+        "SELECT source_id, kind, connection_id, received_at, body FROM webhook_events AS event
          JOIN webhook_sources AS source ON source.org_id = $1 AND source.id = event.source_id
          WHERE event.org_id = $1 AND event.id = $2",
     )
