@@ -146,6 +146,12 @@ impl Binaries {
         self.dir.join("millrace")
     }
 
+    /// The program `millrace-crm-simulator`, which stands in for CRMs.
+    #[must_use]
+    pub fn crm_simulator(&self) -> PathBuf {
+        self.dir.join("millrace-crm-simulator")
+    }
+
     /// The program `millrace-bench`.
     #[must_use]
     pub fn bench(&self) -> PathBuf {

@@ -2,6 +2,7 @@
 //! test. The tests themselves see Millrace as its users do, through HTTP, the command line, signals and the servers behind it.
 
 mod audit;
+pub mod crm;
 mod ledger;
 mod line;
 mod load;

@@ -20,7 +20,9 @@ use super::webhook_sources::{keyring, not_configured};
 use crate::error::ApiError;
 use crate::extract::{self, Path, Query, Submitter, from_text};
 use crate::state::AppState;
-use crate::wire::{self, Connection, ConnectionChange, Drift, Limit, List, NewConnection, NewCredentials, NewSync, Sync, page_request};
+use crate::wire::{
+    self, Connection, ConnectionChange, Drift, Limit, List, NewConnection, NewCredentials, NewSync, Sync, page_request,
+};
 
 const NO_CONNECTION: ApiError = ApiError::NotFound("connection");
 
@@ -279,5 +281,7 @@ fn needs_public_url(state: &AppState) -> Result<(), ApiError> {
     if state.has_public_url() {
         return Ok(());
     }
-    Err(not_configured("grants come back to this API: set MILLRACE_PUBLIC_URL to the address that browsers reach it by"))
+    Err(not_configured(
+        "grants come back to this API: set MILLRACE_PUBLIC_URL to the address that browsers reach it by",
+    ))
 }

@@ -169,11 +169,7 @@ async fn keep(
     submit(state, transaction, org, &CrmConnect { connection_id: id }).await.map(Some)
 }
 
-async fn open(
-    state: &AppState,
-    connection: &mut PgConnection,
-    of: &Connection,
-) -> Result<Credentials, ApiError> {
+async fn open(state: &AppState, connection: &mut PgConnection, of: &Connection) -> Result<Credentials, ApiError> {
     let stored = credentials::get(connection, of.org_id, of.id).await?.ok_or(ApiError::NotFound("connection"))?;
     let opened = keyring(state)?.open(&crm::place(of.org_id, of.id), &stored.sealed).map_err(ApiError::internal)?;
     Credentials::from_secret(&opened).map_err(ApiError::internal)

@@ -206,7 +206,8 @@ impl Place {
         let found = records::list(&mut *self.pool.acquire().await?, self.org, &asked, &page).await?;
         let mut lines = Vec::new();
         for row in found.items {
-            serde_json::to_writer(&mut lines, &Record::whole(row)).map_err(|error| sqlx::Error::Encode(error.into()))?;
+            serde_json::to_writer(&mut lines, &Record::whole(row))
+                .map_err(|error| sqlx::Error::Encode(error.into()))?;
             lines.push(b'\n');
         }
         (self.after, self.is_over) = (found.next, found.next.is_none());

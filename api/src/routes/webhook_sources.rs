@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use http::{HeaderMap, HeaderName, HeaderValue};
+use millrace_shared::db::crm::connections;
 use millrace_shared::db::webhooks::{self, NewSource, SecretRecord, Source};
 use millrace_shared::ids::{OrgId, SecretId, SourceId};
 use millrace_shared::jobs::FieldError;
@@ -51,9 +52,15 @@ pub(super) async fn create(
         name: &new.name,
         scheme: &new.scheme,
         kind: new.kind,
+        connection_id: new.connection_id,
         tolerance_seconds: new.tolerance_seconds,
     };
     let mut transaction = state.database().begin().await?;
+    if let Some(id) = new.connection_id
+        && connections::get(&mut transaction, caller.org, id).await?.is_none()
+    {
+        return Err(ApiError::invalid("connection_id", "names no connection of this organisation"));
+    }
     let source = webhooks::create(&mut transaction, &row).await?;
     add_secret(&mut transaction, keyring, (caller.org, id), new.secret.get()).await?;
     let secrets = webhooks::secrets(&mut transaction, caller.org, id).await?;

@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
-use millrace_shared::crm::{self, ConflictPolicy, Credentials, Object, OauthClient, Provider, SyncMode};
+use millrace_shared::crm::{self, ConflictPolicy, Credentials, OauthClient, Object, Provider, SyncMode};
 use millrace_shared::db::crm::connections::{self, ConnectionState};
 use millrace_shared::db::crm::syncs;
 use millrace_shared::ids::{ConnectionId, JobId};
@@ -118,7 +118,10 @@ impl NewAuth {
     /// Checks all fields, `wrong` getting what is wrong with them.
     pub fn check(self, provider: Provider, redirect_uri: &str, wrong: &mut Vec<FieldError>) -> Credentials {
         let mut bounded = |field: &str, text: &str| {
-            if text.is_empty() || text.len() > MOST_SECRET_CHARS || text.chars().any(|c| c.is_control() && c != '\n' && c != '\r') {
+            if text.is_empty()
+                || text.len() > MOST_SECRET_CHARS
+                || text.chars().any(|c| c.is_control() && c != '\n' && c != '\r')
+            {
                 let problem = format!("must be 1 to {MOST_SECRET_CHARS} characters without control characters");
                 wrong.push(FieldError::new(format!("auth.{field}"), problem));
             }
@@ -131,7 +134,8 @@ impl NewAuth {
             Self::Oauth { client_id, client_secret } => {
                 bounded("client_id", &client_id);
                 bounded("client_secret", client_secret.expose_secret());
-                let client = OauthClient { id: client_id, secret: client_secret, redirect_uri: redirect_uri.to_owned() };
+                let client =
+                    OauthClient { id: client_id, secret: client_secret, redirect_uri: redirect_uri.to_owned() };
                 Credentials::Oauth { client, code: None, tokens: None }
             }
             Self::JwtBearer { client_id, username, private_key } => {

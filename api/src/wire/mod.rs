@@ -11,13 +11,15 @@ mod record;
 mod search;
 mod webhook;
 
-pub use connection::{Connection, ConnectionChange, Drift, NewAuth, NewConnection, NewCredentials, NewSync, OauthStart, Sync};
-pub use record::{ChangeAccepted, Conflict, Record, RecordChange, Resolution, Side};
 pub use asset::{Asset, AssetPart, AssetState, Chunk, Uploaded};
+pub use connection::{
+    Connection, ConnectionChange, Drift, NewAuth, NewConnection, NewCredentials, NewSync, OauthStart, Sync,
+};
 pub use job::{Accepted, BatchBody, DeadLetter, KindInfo, SubmitBody};
 pub use organisation::OrgLimitsBody;
 pub use params::{IdempotencyKey, Limit, Timestamp, Wait, page_request};
 pub use queue::{QueueLimits, QueueSettings};
+pub use record::{ChangeAccepted, Conflict, Record, RecordChange, Resolution, Side};
 pub use search::{SearchPage, SearchText};
 pub use webhook::{NewWebhookSecret, NewWebhookSource, WebhookSource, WebhookTest, WebhookVerdict};
 

@@ -2,8 +2,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use chrono::{DateTime, Utc};
 use millrace_shared::db::webhooks::{SecretRecord, Source};
-use millrace_shared::ids::SourceId;
-use millrace_shared::jobs::{FieldError, JobPayload as _, Kinds, WebhookDeliver};
+use millrace_shared::ids::{ConnectionId, SourceId};
+use millrace_shared::jobs::{CrmSyncRecord, FieldError, JobPayload as _, Kinds, WebhookDeliver};
 use millrace_shared::label;
 use millrace_shared::webhook::Scheme;
 use secrecy::SecretString;
@@ -26,8 +26,11 @@ pub struct NewWebhookSource {
     name: String,
     /// How deliveries are verified.
     scheme: Scheme,
-    /// The kind of job that each delivery becomes. Its body is the job's payload.
-    kind: String,
+    /// The kind of job that each delivery becomes. Its body is the job's payload. With `connection_id` left out.
+    kind: Option<String>,
+    /// The connection to a CRM that the deliveries are of: then they tell which of its records to read again.
+    #[schema(value_type = Option<uuid::Uuid>)]
+    connection_id: Option<ConnectionId>,
     /// What the sender signs with, or sends; where it is left out, one is made and shown once.
     #[schema(value_type = Option<String>)]
     secret: Option<SecretString>,
@@ -41,6 +44,7 @@ pub struct CheckedSource {
     pub name: String,
     pub scheme: Scheme,
     pub kind: &'static str,
+    pub connection_id: Option<ConnectionId>,
     pub secret: Secret,
     pub tolerance_seconds: i32,
 }
@@ -56,12 +60,29 @@ impl NewWebhookSource {
         if name.is_none() {
             wrong.push(FieldError::new("name", "is empty"));
         }
-        let kind = kinds.iter().find(|kind| kind.name == self.kind).map(|kind| kind.name);
-        if kind.is_none() {
-            wrong.push(FieldError::new("kind", "is no kind of job; GET /v1/kinds lists them"));
-        } else if self.kind == WebhookDeliver::KIND {
-            wrong.push(FieldError::new("kind", "is what makes deliveries jobs; name the kind that they are to become"));
-        }
+        let kind = match (self.kind.as_deref(), self.connection_id) {
+            (None, Some(_)) => Some(CrmSyncRecord::KIND),
+            (Some(_), Some(_)) => {
+                wrong.push(FieldError::new("kind", "is told by the connection; leave it out"));
+                None
+            }
+            (None, None) => {
+                wrong.push(FieldError::new("kind", "is required, unless there is a connection_id"));
+                None
+            }
+            (Some(WebhookDeliver::KIND), None) => {
+                let problem = "is what makes deliveries jobs; name the kind that they are to become";
+                wrong.push(FieldError::new("kind", problem));
+                None
+            }
+            (Some(kind), None) => {
+                let known = kinds.get(kind).map(|kind| kind.name);
+                if known.is_none() {
+                    wrong.push(FieldError::new("kind", "is no kind of job; GET /v1/kinds lists them"));
+                }
+                known
+            }
+        };
         let tolerance_seconds = self.tolerance_seconds.unwrap_or(TOLERANCE_SECONDS);
         if !(1..=MOST_TOLERANCE_SECONDS).contains(&tolerance_seconds) {
             wrong.push(FieldError::new("tolerance_seconds", format!("must be from 1 to {MOST_TOLERANCE_SECONDS}")));
@@ -72,7 +93,8 @@ impl NewWebhookSource {
         }
         match (name, kind) {
             (Some(name), Some(kind)) if wrong.is_empty() => {
-                Ok(CheckedSource { name, scheme: self.scheme, kind, secret, tolerance_seconds })
+                let connection_id = self.connection_id;
+                Ok(CheckedSource { name, scheme: self.scheme, kind, connection_id, secret, tolerance_seconds })
             }
             _ => Err(wrong),
         }
@@ -159,6 +181,9 @@ pub struct WebhookSource {
     scheme: Scheme,
     /// The kind of job that each delivery becomes.
     kind: String,
+    /// The connection to a CRM that the deliveries are of.
+    #[schema(value_type = Option<uuid::Uuid>)]
+    connection_id: Option<ConnectionId>,
     /// How far the time that was signed may be from ours, in seconds.
     tolerance_seconds: i32,
     /// The secrets that verify now, the newest first; never the secrets themselves.
@@ -192,6 +217,7 @@ impl WebhookSource {
             url,
             scheme: source.scheme.0,
             kind: source.kind,
+            connection_id: source.connection_id,
             tolerance_seconds: source.tolerance_seconds,
             secrets: secrets.iter().map(known).collect(),
             secret: shown,

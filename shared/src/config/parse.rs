@@ -54,6 +54,15 @@ pub(super) fn retention(text: &str) -> Parsed<Option<Duration>> {
     Ok(Some(Duration::from_secs(u64::from(hours) * 3600)))
 }
 
+/// A name of ours: `nat-eu-1`.
+pub(super) fn name(text: &str) -> Parsed<String> {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if text.len() > 64 || !text.chars().all(is_name) {
+        return Err("must be 1 to 64 letters, digits, hyphens, dots or underscores".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
 /// `1048576`, `64KiB`, `2MiB`, `1GiB`.
 pub(super) fn bytes(text: &str) -> Parsed<u64> {
     let digits = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());

@@ -205,7 +205,9 @@ mod tests {
 
     #[test]
     fn an_account_leads_nowhere_else() {
-        for account in ["", "acme.evil", "acme/", "a@b", "acme:80", "ACME", "-a", "a-", "a..b", "127.0.0.1", "é", "a%2e"] {
+        for account in
+            ["", "acme.evil", "acme/", "a@b", "acme:80", "ACME", "-a", "a-", "a..b", "127.0.0.1", "é", "a%2e"]
+        {
             assert_eq!(Provider::Kommo.check_account(Some(account)), Err(AccountError::Malformed), "{account}");
         }
         assert_eq!(Provider::Kommo.check_account(Some("acme-2")), Ok(()));

@@ -39,7 +39,8 @@ pub fn raw_field(provider: Provider, document: &Value, name: &str) -> Value {
 /// What is wrong with the field or the value, and what would be right.
 pub fn check_field(provider: Provider, object: Object, field: &str, value: Value) -> Result<Value, String> {
     if let Some(raw) = field.strip_prefix("raw.") {
-        let is_name = !raw.is_empty() && raw.len() <= 128 && raw.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        let is_name =
+            !raw.is_empty() && raw.len() <= 128 && raw.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
         if !is_name || matches!(object, Object::Owners | Object::Pipelines) {
             return Err("is no field of the CRM's that can be written".to_owned());
         }
@@ -105,9 +106,8 @@ mod tests {
 
     #[test]
     fn what_cannot_be_written_is_told_with_what_can() {
-        let error = |object, field: &str, value: Value| {
-            check_field(Provider::Hubspot, object, field, value).unwrap_err()
-        };
+        let error =
+            |object, field: &str, value: Value| check_field(Provider::Hubspot, object, field, value).unwrap_err();
         assert!(error(Object::Contacts, "name", json!("Ada")).contains("emails, phones, owner"));
         assert!(error(Object::Deals, "amount", json!("much")).contains("decimal"));
         assert!(error(Object::Contacts, "emails", json!("a@b")).contains("list"));

@@ -31,7 +31,8 @@ pub struct CrmConnect {
 impl JobPayload for CrmConnect {
     const KIND: &'static str = "crm.connect";
     const QUEUE: QueueName = QUEUE;
-    const DESCRIPTION: &'static str = "Redeems a connection's grant, asks whose account it is, and begins the first sync.";
+    const DESCRIPTION: &'static str =
+        "Redeems a connection's grant, asks whose account it is, and begins the first sync.";
     const POLICY: Policy = Policy {
         timeout: Duration::from_secs(120),
         max_attempts: 8,

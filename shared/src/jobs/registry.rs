@@ -7,7 +7,10 @@ use schemars::{JsonSchema, generate::SchemaSettings};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use super::{AssetProcess, CrmConnect, CrmPushRecord, CrmSync, CrmSyncRecord, PacedProbe, Policy, Probe, QueueName, WebhookDeliver};
+use super::{
+    AssetProcess, CrmConnect, CrmPushRecord, CrmSync, CrmSyncRecord, PacedProbe, Policy, Probe, QueueName,
+    WebhookDeliver,
+};
 
 /// A job kind's payload, with everything that follows from the kind alone.
 pub trait JobPayload: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'static {

@@ -86,7 +86,8 @@ impl Answer {
     pub(crate) fn error_code(&self) -> String {
         let body: Value = serde_json::from_slice(&self.body).unwrap_or_default();
         let first = body.get(0).unwrap_or(&body);
-        let named = ["errorCode", "category", "error", "code", "title"].iter().find_map(|name| first.get(name)?.as_str());
+        let named =
+            ["errorCode", "category", "error", "code", "title"].iter().find_map(|name| first.get(name)?.as_str());
         let is_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ' ');
         let code = named.filter(|code| code.len() <= MOST_CODE_CHARS && code.chars().all(is_word));
         code.unwrap_or("without a code").to_owned()
@@ -146,7 +147,11 @@ impl Api<'_> {
         };
         let done = match done {
             // New tokens that are refused at once: no further ones will help.
-            Err(CrmError::TokenRefused) => Err(CrmError::Unauthorized("its tokens are refused".to_owned())),
+            Err(CrmError::TokenRefused) => {
+                let reason = "its token is refused";
+                self.revoked(reason).await?;
+                Err(CrmError::Unauthorized(reason.to_owned()))
+            }
             done => done,
         };
         self.note(&done).await?;
@@ -184,7 +189,9 @@ impl Api<'_> {
             }
         }
         match rates.of(provider, CallClass::Search) {
-            Some(rate) if class == CallClass::Search => self.take(&format!("crm:{provider}:{account}:search"), rate).await,
+            Some(rate) if class == CallClass::Search => {
+                self.take(&format!("crm:{provider}:{account}:search"), rate).await
+            }
             _ => Ok(()),
         }
     }
@@ -216,7 +223,8 @@ impl Api<'_> {
                 self.troubled.store(true, Relaxed);
                 let threshold = i32::try_from(config.breaker_failures).unwrap_or(i32::MAX);
                 let pauses = (config.breaker_pause, super::connection::LONGEST_PAUSE);
-                metrics::counter!("millrace_crm_failures_total", "provider" => of_provider(&self.connection)).increment(1);
+                metrics::counter!("millrace_crm_failures_total", "provider" => of_provider(&self.connection))
+                    .increment(1);
                 connections::note_failure(&mut *self.job.pool.acquire().await?, of, threshold, pauses).await?;
             }
             Err(CrmError::Wait { after, told: true, .. }) => {

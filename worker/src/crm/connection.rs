@@ -59,11 +59,7 @@ pub(super) fn pause(job: &JobContext) -> Duration {
 }
 
 /// Opens a connection for a job.
-pub(crate) async fn open<'a>(
-    job: &'a JobContext,
-    clients: &'a Clients,
-    id: ConnectionId,
-) -> Result<Api<'a>, JobError> {
+pub(crate) async fn open<'a>(job: &'a JobContext, clients: &'a Clients, id: ConnectionId) -> Result<Api<'a>, JobError> {
     let connection = find(job, id).await?;
     let wait = |after, source: &'static str| Err(JobError::Snooze { after, source: source.into() });
     match connection.state {

@@ -40,13 +40,18 @@ impl Keyset {
         Some(format!("{from}/{}", next.page))
     }
 
-    /// Of which records such a page is all there is: pages that are counted hold some of one time, so nothing is known of these.
+    /// Of which records such a page is all there is, together with those before it that are counted from the same time.
     pub(super) fn covered(self, times: &[DateTime<Utc>], more: bool) -> Covered {
-        match (self.page, more) {
-            (1, false) => Covered::Updated(self.from, None),
-            (1, true) => Covered::Updated(self.from, times.iter().max().copied()),
-            _ => Covered::Nothing,
+        match times.iter().max() {
+            Some(last) if more => Covered::Updated(self.from, Some(*last)),
+            None if more => Covered::Nothing,
+            _ => Covered::Updated(self.from, None),
         }
+    }
+
+    /// Whether it goes on among the records of one time, some of which were on the page before.
+    pub(super) fn is_continued(self) -> bool {
+        self.page > 1
     }
 }
 
@@ -75,7 +80,9 @@ mod tests {
         let next = keyset.next(&[at(5), at(5)], true).unwrap();
         let second = Keyset::read(Some(&next), None);
         assert_eq!(second, Keyset { from: Some(at(5)), page: 2 });
-        assert_eq!(second.covered(&[at(5), at(6)], true), Covered::Nothing);
+        assert!(second.is_continued() && !keyset.is_continued());
+        assert_eq!(keyset.covered(&[at(5), at(5)], true), Covered::Updated(Some(at(5)), Some(at(5))), "of none yet");
+        assert_eq!(second.covered(&[at(5), at(6)], true), Covered::Updated(Some(at(5)), Some(at(6))));
         let third = second.next(&[at(5), at(6)], true).unwrap();
         assert_eq!(Keyset::read(Some(&third), None), Keyset { from: Some(at(6)), page: 1 });
     }

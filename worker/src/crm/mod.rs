@@ -66,6 +66,8 @@ pub(crate) struct Page {
     /// Where the next page begins; nothing on the last one.
     pub(crate) next: Option<String>,
     pub(crate) covered: Covered,
+    /// Whether `covered` is of this page and the one before together.
+    pub(crate) continued: bool,
     /// Fields that were not what they are known to be, and what they were instead.
     pub(crate) drift: Vec<(String, String)>,
     /// The provider's clock when it answered.
@@ -160,6 +162,7 @@ fn empty_page(answer: &Answer) -> Page {
         gone: Vec::new(),
         next: None,
         covered: Covered::Nothing,
+        continued: false,
         drift: Vec::new(),
         answered_at: answer.date(),
     }

@@ -104,16 +104,15 @@ impl<'v> Look<'v> {
         let read = DateTime::parse_from_rfc3339(&text)
             .or_else(|_| DateTime::parse_from_str(&text, "%Y-%m-%dT%H:%M:%S%.f%z"))
             .map(|time| time.to_utc())
-            .or_else(|_| {
-                chrono::NaiveDateTime::parse_from_str(&text, "%Y-%m-%d %H:%M:%S").map(|time| time.and_utc())
-            });
+            .or_else(|_| chrono::NaiveDateTime::parse_from_str(&text, "%Y-%m-%d %H:%M:%S").map(|time| time.and_utc()));
         read.inspect_err(|_| self.drift.note(field, "is no time")).ok()
     }
 
     /// Seconds since 1970.
     pub(super) fn seconds(self, field: &str) -> Option<DateTime<Utc>> {
         let text = self.text(field)?;
-        let time = text.parse().ok().filter(|seconds| *seconds > 0).and_then(|seconds| DateTime::from_timestamp(seconds, 0));
+        let time =
+            text.parse().ok().filter(|seconds| *seconds > 0).and_then(|seconds| DateTime::from_timestamp(seconds, 0));
         if time.is_none() && text != "0" {
             self.drift.note(field, "is no time");
         }
@@ -219,9 +218,9 @@ fn without_nul(value: Value) -> Value {
     match value {
         Value::String(text) if text.contains('\0') => Value::String(text.replace('\0', "\u{fffd}")),
         Value::Array(list) => Value::Array(list.into_iter().map(without_nul).collect()),
-        Value::Object(map) => {
-            Value::Object(map.into_iter().map(|(name, value)| (name.replace('\0', "\u{fffd}"), without_nul(value))).collect())
-        }
+        Value::Object(map) => Value::Object(
+            map.into_iter().map(|(name, value)| (name.replace('\0', "\u{fffd}"), without_nul(value))).collect(),
+        ),
         other => other,
     }
 }
@@ -260,8 +259,10 @@ mod tests {
     #[test]
     fn a_digest_is_of_what_is_said_and_not_of_its_order() {
         let seal = |raw: Value| Draft::default().seal("1".to_owned(), raw).digest;
-        let (one, other): (Value, Value) =
-            (serde_json::from_str(r#"{"a":1,"b":[2,3]}"#).unwrap(), serde_json::from_str(r#"{"b":[2,3],"a":1}"#).unwrap());
+        let (one, other): (Value, Value) = (
+            serde_json::from_str(r#"{"a":1,"b":[2,3]}"#).unwrap(),
+            serde_json::from_str(r#"{"b":[2,3],"a":1}"#).unwrap(),
+        );
         assert_eq!(seal(one.clone()), seal(other));
         for changed in [json!({"a":1,"b":[3,2]}), json!({"a":"1","b":[2,3]}), json!({"a":1,"b":[2],"c":3})] {
             assert_ne!(seal(one.clone()), seal(changed));

@@ -21,6 +21,8 @@ use super::{Answer, Api, CrmError, Grant};
 
 /// A token that runs out so soon is refreshed before it is used.
 const MARGIN: TimeDelta = TimeDelta::seconds(60);
+/// How long a token that cannot be refreshed is left alone before it is tried once more.
+const SECOND_TRY: Duration = Duration::from_secs(1);
 /// A token whose provider does not say when it runs out is used until it is refused.
 const UNTOLD: TimeDelta = TimeDelta::days(365);
 
@@ -37,7 +39,8 @@ impl Api<'_> {
         if held.is_none() {
             *held = Some(self.load().await?);
         }
-        let runs_out = |held: &Held| held.credentials.tokens().is_some_and(|tokens| tokens.expires_at < Utc::now() + MARGIN);
+        let runs_out =
+            |held: &Held| held.credentials.tokens().is_some_and(|tokens| tokens.expires_at < Utc::now() + MARGIN);
         if held.as_ref().is_some_and(runs_out) {
             drop(held);
             self.refresh().await?;
@@ -60,7 +63,8 @@ impl Api<'_> {
 
     fn unseal(&self, stored: &StoredCredentials) -> Result<Held, CrmError> {
         let place = crm::place(self.connection.org_id, self.connection.id);
-        let opened = self.keyring()?.open(&place, &stored.sealed).map_err(|error| CrmError::Setup(error.to_string()))?;
+        let opened =
+            self.keyring()?.open(&place, &stored.sealed).map_err(|error| CrmError::Setup(error.to_string()))?;
         let credentials = Credentials::from_secret(&opened).map_err(CrmError::Setup)?;
         Ok(Held { credentials, generation: stored.generation })
     }
@@ -77,7 +81,14 @@ impl Api<'_> {
             return Err(CrmError::later(after, "another job refreshes the account's tokens"));
         };
         let mut now = self.unseal(&stored)?;
-        if known.is_some_and(|known| known != stored.generation) {
+        let is_other = known.is_some_and(|known| known != stored.generation);
+        if is_other || matches!(now.credentials, Credentials::Token { .. }) {
+            // A token that cannot be refreshed may have been refused by a fault of theirs: it is tried once more.
+            transaction.rollback().await?;
+            drop(connection);
+            if !is_other {
+                tokio::time::sleep(SECOND_TRY).await;
+            }
             *held = Some(now);
             return Ok(());
         }
@@ -93,7 +104,8 @@ impl Api<'_> {
         }
         self.store(&mut transaction, &now.credentials).await?;
         transaction.commit().await?;
-        metrics::counter!("millrace_crm_refreshes_total", "provider" => self.connection.provider().as_str()).increment(1);
+        metrics::counter!("millrace_crm_refreshes_total", "provider" => self.connection.provider().as_str())
+            .increment(1);
         now.generation += 1;
         *held = Some(now);
         Ok(())
@@ -137,14 +149,15 @@ impl Api<'_> {
         let of = (self.connection.org_id, self.connection.id);
         let mut connection = self.job.pool.acquire().await?;
         connections::set_state(&mut connection, of, ConnectionState::Reauthorize, Some(reason)).await?;
-        metrics::counter!("millrace_crm_revocations_total", "provider" => self.connection.provider().as_str()).increment(1);
+        metrics::counter!("millrace_crm_revocations_total", "provider" => self.connection.provider().as_str())
+            .increment(1);
         tracing::warn!(connection.id = %self.connection.id, reason, "access to a CRM has to be granted again");
         Ok(())
     }
 
     async fn renew(&self, credentials: &mut Credentials) -> Result<(), CrmError> {
         match credentials {
-            Credentials::Token { .. } => Err(CrmError::Unauthorized("its token is refused".to_owned())),
+            Credentials::Token { .. } => Err(CrmError::Unauthorized("its token cannot be refreshed".to_owned())),
             Credentials::Oauth { client, tokens, .. } => {
                 let old = tokens.take().ok_or_else(|| CrmError::Unauthorized("it was never granted".to_owned()))?;
                 *tokens = Some(self.renewed(client, old).await?);
@@ -240,7 +253,9 @@ impl Api<'_> {
                 status.as_u16(),
                 answer.error_code()
             ))),
-            status => Err(CrmError::broken(format!("tokens were asked for, and the answer is status {}", status.as_u16()))),
+            status => {
+                Err(CrmError::broken(format!("tokens were asked for, and the answer is status {}", status.as_u16())))
+            }
         }
     }
 }
@@ -248,7 +263,8 @@ impl Api<'_> {
 fn tokens_of(answer: &Answer) -> Result<Tokens, CrmError> {
     let body: Value = answer.json()?;
     let secret = |name: &str| body.get(name)?.as_str().map(|text| SecretString::from(text.to_owned()));
-    let access = secret("access_token").ok_or_else(|| CrmError::broken("tokens were asked for, and none are in the answer"))?;
+    let access =
+        secret("access_token").ok_or_else(|| CrmError::broken("tokens were asked for, and none are in the answer"))?;
     Ok(Tokens {
         access,
         refresh: secret("refresh_token"),

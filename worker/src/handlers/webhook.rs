@@ -58,7 +58,10 @@ impl WebhookHandler {
         let crm = self.clients.crms().get(connection.provider());
         let delivered = crm.delivered(body).map_err(|error| JobError::fail("webhook_not_read", error))?;
         // Where nothing is signed, this is all that says that a delivery is meant for this account.
-        if delivered.account_id.is_some() && connection.account_id.is_some() && delivered.account_id != connection.account_id {
+        if delivered.account_id.is_some()
+            && connection.account_id.is_some()
+            && delivered.account_id != connection.account_id
+        {
             return Ok((Vec::new(), json!({ "outcome": "other_account" })));
         }
         let wanted = connection.objects();
@@ -69,7 +72,8 @@ impl WebhookHandler {
             .into_iter()
             .map(|touched| {
                 let payload = CrmSyncRecord { connection_id: id, object: touched.object, external_id: touched.id };
-                let payload = serde_json::to_value(payload).map_err(|error| JobError::fail("webhook_payload", error))?;
+                let payload =
+                    serde_json::to_value(payload).map_err(|error| JobError::fail("webhook_payload", error))?;
                 // An id that cannot be one would be a name for nothing.
                 let checked = JobRequest::new(CrmSyncRecord::KIND, payload).check(&self.kinds);
                 checked.map_err(|_| JobError::fail("webhook_payload", "it names a record by no id"))

@@ -17,7 +17,7 @@ impl Reader<'_> {
     pub(super) fn crm(&mut self) -> Option<CrmConfig> {
         let endpoints = self.crm_endpoints();
         let rates = self.value(&table::CRM_RATES, Rates::parse);
-        let egress = self.value(&table::CRM_EGRESS, |text| Ok(text.to_owned()));
+        let egress = self.value(&table::CRM_EGRESS, parse::name);
         let connect_timeout = self.value(&table::CRM_CONNECT, parse::duration);
         let timeout = self.value(&table::CRM_TIMEOUT, parse::duration);
         let max_bytes = self.value(&table::CRM_MAX_BYTES, parse::bytes);

@@ -210,12 +210,13 @@ pub async fn set_policy(
     (org, id): (OrgId, ConnectionId),
     policy: ConflictPolicy,
 ) -> sqlx::Result<bool> {
-    let done = sqlx::query("UPDATE connections SET conflict_policy = $3, updated_at = now() WHERE org_id = $1 AND id = $2")
-        .bind(org)
-        .bind(id)
-        .bind(policy.as_str())
-        .execute(connection)
-        .await?;
+    let done =
+        sqlx::query("UPDATE connections SET conflict_policy = $3, updated_at = now() WHERE org_id = $1 AND id = $2")
+            .bind(org)
+            .bind(id)
+            .bind(policy.as_str())
+            .execute(connection)
+            .await?;
     Ok(done.rows_affected() == 1)
 }
 
@@ -252,14 +253,16 @@ pub async fn set_account(
     account_id: &str,
     account_name: Option<&str>,
 ) -> sqlx::Result<()> {
-    sqlx::query("UPDATE connections SET account_id = $3, account_name = $4, updated_at = now() WHERE org_id = $1 AND id = $2")
-        .bind(org)
-        .bind(id)
-        .bind(account_id)
-        .bind(account_name)
-        .execute(connection)
-        .await
-        .map(drop)
+    sqlx::query(
+        "UPDATE connections SET account_id = $3, account_name = $4, updated_at = now() WHERE org_id = $1 AND id = $2",
+    )
+    .bind(org)
+    .bind(id)
+    .bind(account_id)
+    .bind(account_name)
+    .execute(connection)
+    .await
+    .map(drop)
 }
 
 /// Keeps where an account has moved to.

@@ -18,12 +18,7 @@ pub struct StoredCredentials {
 ///
 /// # Errors
 /// When there is no such connection, or the database is away.
-pub async fn insert(
-    connection: &mut PgConnection,
-    org: OrgId,
-    id: ConnectionId,
-    sealed: &Sealed,
-) -> sqlx::Result<()> {
+pub async fn insert(connection: &mut PgConnection, org: OrgId, id: ConnectionId, sealed: &Sealed) -> sqlx::Result<()> {
     sqlx::query("INSERT INTO connection_credentials (id, org_id, sealed) VALUES ($1, $2, $3)")
         .bind(id)
         .bind(org)
@@ -87,12 +82,7 @@ pub async fn lock_waiting(
 ///
 /// # Errors
 /// When the database is away.
-pub async fn replace(
-    connection: &mut PgConnection,
-    org: OrgId,
-    id: ConnectionId,
-    sealed: &Sealed,
-) -> sqlx::Result<()> {
+pub async fn replace(connection: &mut PgConnection, org: OrgId, id: ConnectionId, sealed: &Sealed) -> sqlx::Result<()> {
     let done = sqlx::query(
         "UPDATE connection_credentials SET sealed = $3, generation = generation + 1, updated_at = now()
          WHERE org_id = $1 AND id = $2",

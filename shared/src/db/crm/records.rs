@@ -12,8 +12,8 @@ pub use writing::{Written, live_between, mark_gone, next_read, store};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sqlx::types::Json;
 use sqlx::FromRow;
+use sqlx::types::Json;
 
 use crate::crm::Object;
 use crate::ids::{ConnectionId, RecordId};

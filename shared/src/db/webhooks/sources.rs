@@ -8,7 +8,7 @@ use sqlx::postgres::types::PgInterval;
 use sqlx::types::Json;
 use sqlx::{FromRow, PgConnection};
 
-use crate::ids::{OrgId, SecretId, SourceId};
+use crate::ids::{ConnectionId, OrgId, SecretId, SourceId};
 use crate::seal::{Place, Sealed};
 use crate::webhook::Scheme;
 
@@ -25,6 +25,8 @@ pub struct Source {
     pub scheme: Json<Scheme>,
     /// The kind of job that each delivery becomes.
     pub kind: String,
+    /// The connection to a CRM that the deliveries are of.
+    pub connection_id: Option<ConnectionId>,
     /// How far the signed time may be from ours, in seconds.
     pub tolerance_seconds: i32,
     /// When it was made.
@@ -46,6 +48,8 @@ pub struct NewSource<'a> {
     pub scheme: &'a Scheme,
     /// The kind of job that each delivery becomes.
     pub kind: &'a str,
+    /// The connection to a CRM that the deliveries are of.
+    pub connection_id: Option<ConnectionId>,
     /// How far the signed time may be from ours, in seconds.
     pub tolerance_seconds: i32,
 }
@@ -56,14 +60,15 @@ pub struct NewSource<'a> {
 /// When the database refuses or is away.
 pub async fn create(connection: &mut PgConnection, new: &NewSource<'_>) -> sqlx::Result<Source> {
     sqlx::query_as(
-        "INSERT INTO webhook_sources (id, org_id, name, scheme, kind, tolerance_seconds) VALUES ($1, $2, $3, $4, $5, $6)
-         RETURNING id, org_id, name, scheme, kind, tolerance_seconds, created_at, updated_at",
+        "INSERT INTO webhook_sources (id, org_id, name, scheme, kind, connection_id, tolerance_seconds) VALUES ($1, $2, $3, $4, $5, $6, $7)
+         RETURNING id, org_id, name, scheme, kind, connection_id, tolerance_seconds, created_at, updated_at",
     )
     .bind(new.id)
     .bind(new.org)
     .bind(new.name)
     .bind(Json(new.scheme))
     .bind(new.kind)
+    .bind(new.connection_id)
     .bind(new.tolerance_seconds)
     .fetch_one(connection)
     .await
@@ -75,7 +80,7 @@ pub async fn create(connection: &mut PgConnection, new: &NewSource<'_>) -> sqlx:
 /// When the database is away.
 pub async fn get(connection: &mut PgConnection, org: OrgId, id: SourceId) -> sqlx::Result<Option<Source>> {
     sqlx::query_as(
-        "SELECT id, org_id, name, scheme, kind, tolerance_seconds, created_at, updated_at
+        "SELECT id, org_id, name, scheme, kind, connection_id, tolerance_seconds, created_at, updated_at
          FROM webhook_sources WHERE org_id = $1 AND id = $2",
     )
     .bind(org)
@@ -95,7 +100,7 @@ pub async fn list(
     limit: i64,
 ) -> sqlx::Result<Vec<Source>> {
     sqlx::query_as(
-        "SELECT id, org_id, name, scheme, kind, tolerance_seconds, created_at, updated_at
+        "SELECT id, org_id, name, scheme, kind, connection_id, tolerance_seconds, created_at, updated_at
          FROM webhook_sources WHERE org_id = $1 AND ($2::uuid IS NULL OR id < $2) ORDER BY id DESC LIMIT $3",
     )
     .bind(org)
@@ -240,7 +245,7 @@ pub async fn keyholders(
     ids: &[SourceId],
 ) -> sqlx::Result<HashMap<SourceId, (Source, Vec<SecretRecord>)>> {
     let sources: Vec<Source> = sqlx::query_as(
-        "SELECT id, org_id, name, scheme, kind, tolerance_seconds, created_at, updated_at
+        "SELECT id, org_id, name, scheme, kind, connection_id, tolerance_seconds, created_at, updated_at
          FROM webhook_sources WHERE id = ANY($1)",
     )
     .bind(ids)

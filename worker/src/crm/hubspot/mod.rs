@@ -163,13 +163,7 @@ fn touched(kind: &str, look: Look<'_>) -> Vec<Touched> {
 }
 
 impl Hubspot {
-    async fn list(
-        &self,
-        api: &Api<'_>,
-        object: Object,
-        pass: Pass,
-        cursor: Option<&str>,
-    ) -> Result<Page, CrmError> {
+    async fn list(&self, api: &Api<'_>, object: Object, pass: Pass, cursor: Option<&str>) -> Result<Page, CrmError> {
         let archived = pass == Pass::Deleted;
         let mut path = format!("/crm/v3/objects/{object}?limit={PAGE}&archived={archived}");
         if !archived {

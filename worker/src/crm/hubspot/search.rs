@@ -144,7 +144,6 @@ async fn associate(api: &Api<'_>, object: Object, documents: &mut [Value]) -> Re
     Ok(())
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -175,6 +175,7 @@ impl Listed {
         let times: Vec<_> = page.seen.iter().map(|record| record.updated_at).collect();
         page.next = keyset.next(&times, more);
         page.covered = keyset.covered(&times, more);
+        page.continued = keyset.is_continued();
         if pass == Pass::Deleted {
             // What little it tells of them would take the place of all that is known.
             page.gone = page.seen.drain(..).map(|record| (record.external_id, Some(record.updated_at))).collect();
@@ -184,16 +185,10 @@ impl Listed {
     }
 }
 
-async fn list(
-    api: &Api<'_>,
-    (object, path): (Object, &str),
-    with: &str,
-    keyset: Keyset,
-) -> Result<Listed, CrmError> {
+async fn list(api: &Api<'_>, (object, path): (Object, &str), with: &str, keyset: Keyset) -> Result<Listed, CrmError> {
     let from = keyset.from.map(|from| format!("&filter[updated_at][from]={}", from.timestamp())).unwrap_or_default();
     let page = keyset.page;
-    let answer =
-        api.get(format!("/api/v4/{path}?limit={PAGE}&page={page}&order[updated_at]=asc{from}{with}")).await?;
+    let answer = api.get(format!("/api/v4/{path}?limit={PAGE}&page={page}&order[updated_at]=asc{from}{with}")).await?;
     let mut page = super::empty_page(&answer);
     if answer.status == StatusCode::NO_CONTENT {
         return Ok(Listed { page, more: false });

@@ -63,9 +63,7 @@ fn fields(object: Object, look: Look<'_>) -> Fields {
         Object::Companies => {
             Fields { name: look.text("name"), owner: reference(look, "owner_id"), ..Fields::default() }
         }
-        Object::Notes => {
-            Fields { name: look.text("content"), owner: reference(look, "user_id"), ..Fields::default() }
-        }
+        Object::Notes => Fields { name: look.text("content"), owner: reference(look, "user_id"), ..Fields::default() },
         Object::Owners => {
             Fields { name: look.text("name"), emails: look.text("email").into_iter().collect(), ..Fields::default() }
         }

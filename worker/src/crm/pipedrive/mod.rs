@@ -193,10 +193,10 @@ async fn list(api: &Api<'_>, object: Object, scan: &Scan<'_>) -> Result<Page, Cr
     let theirs = next_cursor(look);
     let gone_times = page.gone.iter().filter_map(|(_, at)| *at);
     let times: Vec<_> = page.seen.iter().map(|record| record.updated_at).chain(gone_times).collect();
-    page.next = keyset
-        .next(&times, theirs.is_some())
-        .map(|ours| format!("{ours}|{}", theirs.as_deref().unwrap_or_default()));
+    page.next =
+        keyset.next(&times, theirs.is_some()).map(|ours| format!("{ours}|{}", theirs.as_deref().unwrap_or_default()));
     page.covered = keyset.covered(&times, theirs.is_some());
+    page.continued = keyset.is_continued();
     page.drift = drift.into_found();
     Ok(page)
 }
@@ -226,7 +226,8 @@ async fn notes(api: &Api<'_>, cursor: Option<&str>) -> Result<Page, CrmError> {
     let there = look.list("data").filter(|note| !is_gone(note.value()));
     page.seen = there.filter_map(|note| mapping::seen(Object::Notes, note.value(), &drift)).collect();
     let paging = look.part("additional_data").and_then(|more| more.part("pagination"));
-    page.next = paging.filter(|paging| paging.flag("more_items_in_collection")).and_then(|paging| paging.text("next_start"));
+    page.next =
+        paging.filter(|paging| paging.flag("more_items_in_collection")).and_then(|paging| paging.text("next_start"));
     page.drift = drift.into_found();
     Ok(page)
 }
@@ -269,7 +270,8 @@ async fn all(api: &Api<'_>, name: &str) -> Result<(Answer, Vec<Value>), CrmError
     let mut rows = Vec::new();
     let mut cursor: Option<String> = None;
     for _ in 0..MOST_PAGES {
-        let from = cursor.as_deref().map(|cursor| format!("&cursor={}", super::path_segment(cursor))).unwrap_or_default();
+        let from =
+            cursor.as_deref().map(|cursor| format!("&cursor={}", super::path_segment(cursor))).unwrap_or_default();
         let answer = api.get(format!("/api/v2/{name}?limit={PAGE}{from}")).await?;
         let body: Value = answer.json()?;
         let drift = Drift::default();
@@ -290,7 +292,8 @@ mod tests {
     #[test]
     fn events_of_both_versions_tell_which_record_to_read() {
         let read = |body: Value| Pipedrive.delivered(body.to_string().as_bytes()).unwrap();
-        let two = read(json!({ "meta": { "action": "change", "entity": "person", "entity_id": "17", "company_id": "9" } }));
+        let two =
+            read(json!({ "meta": { "action": "change", "entity": "person", "entity_id": "17", "company_id": "9" } }));
         assert_eq!(two.touched, [Touched { object: Object::Contacts, id: "17".to_owned() }]);
         assert_eq!(two.account_id.as_deref(), Some("9"));
         let one = read(json!({ "meta": { "action": "deleted", "object": "deal", "id": 5, "company_id": 9 } }));

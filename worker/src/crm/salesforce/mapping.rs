@@ -13,7 +13,7 @@ use super::super::{by_own_names, one_each};
 pub(super) fn select(object: Object) -> &'static str {
     match object {
         Object::Contacts => {
-            "SELECT Id, Name, FirstName, LastName, Email, Phone, MobilePhone, Title, AccountId, Account.Name, OwnerId, CreatedDate, \
+            "SELECT Id, Name, FirstName, LastName, Email, Phone, MobilePhone, HomePhone, Title, AccountId, OwnerId, CreatedDate, \
              SystemModstamp, IsDeleted FROM Contact"
         }
         Object::Companies => {
@@ -106,7 +106,7 @@ pub(super) fn sobject(object: Object) -> &'static str {
 pub(super) fn change(object: Object, fields: &BTreeMap<String, Value>) -> Value {
     let named = by_own_names(fields, |name, value| match (name, object) {
         ("emails", _) => one_each(&["Email"], value),
-        ("phones", Object::Contacts) => one_each(&["Phone", "MobilePhone"], value),
+        ("phones", Object::Contacts) => one_each(&["Phone", "MobilePhone", "HomePhone"], value),
         ("phones", _) => one_each(&["Phone"], value),
         ("name", Object::Notes) => vec![("Subject".to_owned(), value.clone())],
         ("name", _) => vec![("Name".to_owned(), value.clone())],
@@ -128,14 +128,16 @@ fn fields(object: Object, look: Look<'_>) -> Fields {
         Object::Contacts => Fields {
             name: look.text("Name"),
             emails: look.text("Email").into_iter().collect(),
-            phones: ["Phone", "MobilePhone"].iter().filter_map(|field| look.text(field)).collect(),
-            company: look.part("Account").and_then(|account| account.text("Name")),
+            phones: ["Phone", "MobilePhone", "HomePhone"].iter().filter_map(|field| look.text(field)).collect(),
             owner,
             ..Fields::default()
         },
-        Object::Companies => {
-            Fields { name: look.text("Name"), phones: look.text("Phone").into_iter().collect(), owner, ..Fields::default() }
-        }
+        Object::Companies => Fields {
+            name: look.text("Name"),
+            phones: look.text("Phone").into_iter().collect(),
+            owner,
+            ..Fields::default()
+        },
         Object::Deals => Fields {
             name: look.text("Name"),
             amount: look.decimal("Amount"),
@@ -165,11 +167,10 @@ mod tests {
         let contact = json!({
             "attributes": { "type": "Contact", "url": "/services/data/v62.0/sobjects/Contact/003000000000001AAA" },
             "Id": "003000000000001AAA", "Name": "Ada Mill", "Email": "ada@mill.example", "Phone": null, "MobilePhone": "+1",
-            "AccountId": "001000000000001AAA", "Account": { "attributes": {}, "Name": "Mill & Co" },
+            "AccountId": "001000000000001AAA",
             "CreatedDate": "2026-01-01T00:00:00.000+0000", "SystemModstamp": "2026-01-31T08:00:00.000+0000", "IsDeleted": false,
         });
         let contact = seen(Object::Contacts, &contact, &drift).unwrap();
-        assert_eq!(contact.fields.company.as_deref(), Some("Mill & Co"));
         assert_eq!(contact.fields.phones, ["+1"]);
         assert_eq!(contact.updated_at.to_rfc3339(), "2026-01-31T08:00:00+00:00");
         assert!(!contact.raw.to_string().contains("attributes"));

@@ -87,7 +87,8 @@ impl Crm for Salesforce {
         id: &str,
         fields: &BTreeMap<String, Value>,
     ) -> Result<(), CrmError> {
-        let path = format!("/services/data/{VERSION}/sobjects/{}/{}", mapping::sobject(object), super::path_segment(id));
+        let path =
+            format!("/services/data/{VERSION}/sobjects/{}/{}", mapping::sobject(object), super::path_segment(id));
         api.call(&Call::patch(path, mapping::change(object, fields))).await.map(drop)
     }
 

@@ -107,8 +107,10 @@ impl Handler for PushHandler {
         let copy = async { records::get(&mut *job.pool.acquire().await?, job.org, payload.record_id).await };
         let copy = copy.await.map_err(|error| job.database(error))?;
         let copy = copy.ok_or_else(|| JobError::fail("crm_record_gone", "the organisation has no such record"))?;
-        let object: Object =
-            copy.object.parse().map_err(|_| JobError::fail("crm_record_gone", "the record is of a sort not known here"))?;
+        let object: Object = copy
+            .object
+            .parse()
+            .map_err(|_| JobError::fail("crm_record_gone", "the record is of a sort not known here"))?;
         let api = open(job, &self.clients, copy.connection_id).await?;
         let change = Push { job, api: &api, copy: &copy, object };
         let (read, current) = change.read().await.map_err(|error| error.of_job(job))?;

@@ -90,12 +90,7 @@ pub struct Change {
 ///
 /// # Errors
 /// When the database is away.
-pub async fn changes(
-    connection: &mut PgConnection,
-    org: OrgId,
-    id: RecordId,
-    limit: i64,
-) -> sqlx::Result<Vec<Change>> {
+pub async fn changes(connection: &mut PgConnection, org: OrgId, id: RecordId, limit: i64) -> sqlx::Result<Vec<Change>> {
     sqlx::query_as(
         "SELECT version, changed_at, changes FROM crm_changes WHERE org_id = $1 AND record_id = $2 ORDER BY version DESC LIMIT $3",
     )

@@ -52,7 +52,8 @@ pub async fn store(connection: &mut PgConnection, of: Of, read: i64, seen: &[See
     let is_same = |record: &Seen| {
         digests.get(record.external_id.as_str()).is_some_and(|held| held.live && held.digest == record.digest)
     };
-    let mut written = Written { unchanged: newest.values().filter(|record| is_same(record)).count() as u64, ..Written::default() };
+    let mut written =
+        Written { unchanged: newest.values().filter(|record| is_same(record)).count() as u64, ..Written::default() };
     let changed: Vec<&Seen> = newest.into_values().filter(|record| !is_same(record)).collect();
     if changed.is_empty() {
         return Ok(written);
@@ -142,7 +143,8 @@ async fn upsert(
         changed.iter().map(|record| pick(record).map(String::as_str)).collect()
     };
     // Arrays of arrays must be rectangles in Postgres, so lists travel as JSON.
-    let list = |pick: fn(&Seen) -> &Vec<String>| -> Vec<Value> { changed.iter().map(|record| json!(pick(record))).collect() };
+    let list =
+        |pick: fn(&Seen) -> &Vec<String>| -> Vec<Value> { changed.iter().map(|record| json!(pick(record))).collect() };
     sqlx::query_as(
         "INSERT INTO crm_records (id, org_id, connection_id, object, read_number, external_id, name, emails, phones, company, amount,
              currency, pipeline, stage, owner, crm_created_at, crm_updated_at, associations, raw, digest)
@@ -282,7 +284,7 @@ pub async fn live_between(
     connection: &mut PgConnection,
     (org, id, object): Of,
     (from, to): (Option<DateTime<Utc>>, Option<DateTime<Utc>>),
-    met: &[&str],
+    met: &[String],
 ) -> sqlx::Result<Vec<String>> {
     sqlx::query_scalar(
         "SELECT external_id FROM crm_records

@@ -35,7 +35,8 @@ impl Run<'_> {
         }
         let mut follows = Vec::new();
         if pass == Pass::Live && place.since.is_none() {
-            let lacking = self.lacking(&mut transaction, object, &page).await?;
+            let met = place.carry(&page).map(<[String]>::to_vec);
+            let lacking = self.lacking(&mut transaction, object, page.covered, met).await?;
             if page.covered == Covered::Updated(None, None) {
                 let gone: Vec<_> = lacking.into_iter().map(|id| (id, None)).collect();
                 deleted += records::mark_gone(&mut transaction, of, read, &gone).await?;
@@ -64,15 +65,18 @@ impl Run<'_> {
         Ok(place)
     }
 
-    /// Records that we have where the page has none.
+    /// Records that we have where the CRM's list has none.
     async fn lacking(
         &self,
         transaction: &mut PgConnection,
         object: Object,
-        page: &Page,
+        covered: Covered,
+        met: Option<Vec<String>>,
     ) -> Result<Vec<String>, Stopped> {
-        let Covered::Updated(from, to) = page.covered else { return Ok(Vec::new()) };
-        let met: Vec<&str> = page.seen.iter().map(|record| record.external_id.as_str()).collect();
+        let (Covered::Updated(from, to), Some(met)) = (covered, met) else { return Ok(Vec::new()) };
+        if from.is_some() && from == to {
+            return Ok(Vec::new());
+        }
         let of = (self.job.org, self.api.connection().id, object);
         Ok(records::live_between(transaction, of, (from, to), &met).await?)
     }

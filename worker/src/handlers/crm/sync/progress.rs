@@ -10,6 +10,9 @@ use serde_json::Value;
 
 use crate::crm::{Page, Pass};
 
+/// More records of one time than this are not looked through for those that are gone.
+const MOST_CARRIED: usize = 20_000;
+
 /// See the module.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Progress {
@@ -23,6 +26,8 @@ pub(super) struct Progress {
     pub(super) cursor: Option<String>,
     /// Up to when it will have been read, by the provider's clock.
     pub(super) read_until: Option<DateTime<Utc>>,
+    /// Ids on the pages that go with the next one, if that is continued; nothing where there are too many.
+    carried: Option<Vec<String>>,
     /// What has been read.
     through: BTreeSet<Object>,
     counts: BTreeMap<Object, Counts>,
@@ -56,6 +61,21 @@ impl Progress {
         if pass == Pass::Live && self.read_until.is_none() {
             self.read_until = page.answered_at.or_else(|| page.seen.iter().map(|record| record.updated_at).max());
         }
+    }
+
+    /// Ids that are there, of all pages that go together with this one; nothing where these were too many to keep.
+    pub(super) fn carry(&mut self, page: &Page) -> Option<&[String]> {
+        let here = page.seen.iter().map(|record| record.external_id.clone());
+        self.carried = match self.carried.take().filter(|_| page.continued) {
+            Some(mut carried) => {
+                carried.extend(here);
+                Some(carried)
+            }
+            None if page.continued => None,
+            None => Some(here.collect()),
+        };
+        self.carried = self.carried.take().filter(|ids| ids.len() <= MOST_CARRIED);
+        self.carried.as_deref()
     }
 
     /// Where it will be when a page has been written after which `next` comes.
@@ -93,7 +113,8 @@ impl Progress {
 
     /// What could not be read because the CRM refused it.
     pub(super) fn refused(&self) -> Option<String> {
-        let told = |(object, counts): (&Object, &Counts)| counts.error.as_ref().map(|error| format!("{object}: {error}"));
+        let told =
+            |(object, counts): (&Object, &Counts)| counts.error.as_ref().map(|error| format!("{object}: {error}"));
         let all: Vec<String> = self.counts.iter().filter_map(told).collect();
         (!all.is_empty()).then(|| all.join("; "))
     }
