@@ -97,6 +97,10 @@ id!(
     /// A delivery that a source made.
     EventId
 );
+id!(
+    /// A schedule.
+    ScheduleId
+);
 
 impl JobId {
     /// The lowest id of a job accepted at `time`, to the millisecond: every id made earlier is below it. The ledger's partitions and whatever
