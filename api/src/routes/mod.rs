@@ -12,6 +12,7 @@ mod kinds;
 mod organisations;
 mod parts;
 mod queues;
+mod schedules;
 mod search;
 mod system;
 mod upload;
@@ -67,6 +68,9 @@ fn quick() -> OpenApiRouter<AppState> {
         .routes(routes!(chunks::list))
         .routes(routes!(parts::list))
         .routes(routes!(search::search))
+        .routes(routes!(schedules::create, schedules::list))
+        .routes(routes!(schedules::get, schedules::change, schedules::delete))
+        .routes(routes!(schedules::run))
         .routes(routes!(webhook_sources::create, webhook_sources::list))
         .routes(routes!(webhook_sources::get, webhook_sources::delete))
         .routes(routes!(webhook_sources::rotate))

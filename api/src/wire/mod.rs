@@ -6,6 +6,7 @@ mod job;
 mod organisation;
 mod params;
 mod queue;
+mod schedule;
 mod search;
 mod webhook;
 
@@ -14,6 +15,7 @@ pub use job::{Accepted, BatchBody, DeadLetter, KindInfo, SubmitBody};
 pub use organisation::OrgLimitsBody;
 pub use params::{IdempotencyKey, Limit, Timestamp, Wait, page_request};
 pub use queue::{QueueLimits, QueueSettings};
+pub use schedule::{NewSchedule, ScheduleChange};
 pub use search::{SearchPage, SearchText};
 pub use webhook::{NewWebhookSecret, NewWebhookSource, WebhookSource, WebhookTest, WebhookVerdict};
 
