@@ -11,7 +11,7 @@ Exit codes:
   0  done
   1  failed, or a check of `doctor` did
   2  wrong usage: arguments, or a job that its kind refuses
-  3  no such job, dead letter, key or organisation
+  3  no such job, dead letter, schedule, key or organisation
   4  refused: needs --yes, was not confirmed, or the state does not allow it
   5  the configuration was refused
   6  Postgres or Redis is away; try again later

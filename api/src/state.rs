@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Uri;
 use millrace_shared::auth::JwtVerifier;
-use millrace_shared::config::{ApiConfig, SearchLimits};
+use millrace_shared::config::{ApiConfig, ScheduleLimits, SearchLimits};
 use millrace_shared::crm::Endpoints;
 use millrace_shared::fetch::FetchRules;
 use millrace_shared::ids::SourceId;
@@ -41,6 +41,8 @@ pub struct Limits {
     pub request_timeout: Duration,
     /// What a search may cost.
     pub search: SearchLimits,
+    /// What may be scheduled.
+    pub schedules: ScheduleLimits,
 }
 
 /// Shared by all requests; cheap to clone.
@@ -102,6 +104,7 @@ impl AppState {
                 webhook_bytes: usize::try_from(config.webhook_bytes).unwrap_or(usize::MAX),
                 request_timeout: config.request_timeout,
                 search: config.search,
+                schedules: config.schedules,
             },
             searches: Semaphore::new(config.search.concurrency as usize),
             fetch_rules: config.fetch.clone(),

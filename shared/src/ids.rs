@@ -109,6 +109,10 @@ id!(
     /// A change of ours that met one of a CRM's.
     ConflictId
 );
+id!(
+    /// A schedule.
+    ScheduleId
+);
 
 impl JobId {
     /// The lowest id of a job accepted at `time`, to the millisecond: every id made earlier is below it. The ledger's partitions and whatever

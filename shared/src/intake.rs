@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use serde_json::Value;
 use sqlx::PgConnection;
 
 use crate::db::assets;
@@ -91,9 +92,32 @@ async fn prepare(
         && let Ok(payload) = serde_json::from_value::<AssetProcess>(row.payload.clone())
         && !assets::reset_pending(connection, org, payload.asset_id, row.id).await?
     {
-        return Ok(vec![FieldError::new("payload.asset_id", "names no asset of this organisation")]);
+        return Ok(vec![no_such_asset()]);
     }
     Ok(Vec::new())
+}
+
+/// What a payload names that the organisation does not have: the same as a submission of it would be refused for, with nothing submitted.
+///
+/// # Errors
+/// Those of the database.
+pub async fn missing(
+    connection: &mut PgConnection,
+    org: OrgId,
+    kind: &str,
+    payload: &Value,
+) -> sqlx::Result<Vec<FieldError>> {
+    if kind == AssetProcess::KIND
+        && let Ok(payload) = serde_json::from_value::<AssetProcess>(payload.clone())
+        && assets::get(connection, org, payload.asset_id).await?.is_none()
+    {
+        return Ok(vec![no_such_asset()]);
+    }
+    Ok(Vec::new())
+}
+
+fn no_such_asset() -> FieldError {
+    FieldError::new("payload.asset_id", "names no asset of this organisation")
 }
 
 /// How long a caller waits for Redis to hear of accepted jobs. Whoever submits must not feel that Redis is away.

@@ -10,6 +10,7 @@ mod nameless;
 mod serve;
 mod server;
 mod sweep;
+mod ticker;
 
 pub use serve::{run_suspects, serve, serve_without_ledger};
 

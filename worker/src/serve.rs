@@ -7,7 +7,7 @@ use millrace_shared::{
     address,
     config::{Source, WorkerConfig},
     db,
-    jobs::KindSet,
+    jobs::{KindSet, Kinds},
     queue::Queues,
     signals,
     storage::Storage,
@@ -20,6 +20,7 @@ use crate::{
     handlers,
     server::{self, Checks},
     sweep,
+    ticker::Ticker,
 };
 
 /// Redis answers in microseconds; a call that takes this long is lost.
@@ -80,6 +81,11 @@ async fn serve_with(config: WorkerConfig, truth: Truth) -> anyhow::Result<()> {
         Ok(tokio::spawn(sweep::run(pool.clone(), storage, end.clone())))
     });
     let sweeper = sweeper.transpose()?;
+    let ticker = (truth == Truth::Ledger).then(|| {
+        let ticker = Ticker { pool: pool.clone(), queues: queues.clone(), kinds: Kinds::new(kinds(&config)) };
+        // A worker that drains leaves it to another one at once.
+        tokio::spawn(ticker.run(shutdown.drain.clone()))
+    });
     let engine = Engine {
         truth,
         pool: pool.clone(),
@@ -98,8 +104,8 @@ async fn serve_with(config: WorkerConfig, truth: Truth) -> anyhow::Result<()> {
     handlers_runtime.shutdown_background();
     end.cancel();
     health.await??;
-    if let Some(sweeper) = sweeper {
-        sweeper.await?;
+    for task in [sweeper, ticker].into_iter().flatten() {
+        task.await?;
     }
     pool.close().await;
     tracing::info!(jobs.handed_back = handed_back, "drained");

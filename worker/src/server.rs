@@ -59,6 +59,13 @@ fn describe_metrics() {
     metrics::describe_counter!("millrace_ledger_partitions_dropped_total", "Partitions dropped for their age.");
     metrics::describe_counter!("millrace_ledger_moved_total", "Jobs moved to a partition made after them.");
     metrics::describe_counter!("millrace_housekeeping_failures_total", "Rounds of housekeeping that met an error.");
+    metrics::describe_counter!("millrace_schedule_ticks_total", "Ticks of schedules, by kind and outcome.");
+    metrics::describe_counter!(
+        "millrace_schedule_missed_total",
+        "Ticks that passed while no worker was there, by kind."
+    );
+    metrics::describe_histogram!("millrace_schedule_late_seconds", "How long ticks had been due.");
+    metrics::describe_gauge!("millrace_schedules_leader", "1 in the worker that lets schedules tick.");
     metrics::describe_gauge!("millrace_running", "Jobs that run in this worker, by queue.");
     metrics::describe_histogram!("millrace_job_duration_seconds", "How long runs took, by kind.");
 }

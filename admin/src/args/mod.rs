@@ -1,5 +1,6 @@
 //! The arguments: words become types here, and nowhere else.
 
+mod schedules;
 mod values;
 
 use std::time::Duration;
@@ -14,6 +15,7 @@ use millrace_shared::{
     views::State,
 };
 
+pub use self::schedules::{ListSchedules, SchedulesCommand};
 pub use self::values::{Limit, NewOrOrg, PayloadSource, RateLimit, Weight};
 use self::values::{duration, label, priority, rate, since};
 
@@ -44,6 +46,9 @@ pub enum Command {
     /// Jobs of every state
     #[command(subcommand)]
     Jobs(JobsCommand),
+    /// Jobs that are submitted at intervals, or by the clocks of a time zone
+    #[command(subcommand)]
+    Schedules(SchedulesCommand),
     /// Dead letters: jobs that failed for good
     #[command(subcommand)]
     Dlq(DlqCommand),

@@ -8,6 +8,7 @@ mod migrate;
 mod orgs;
 mod payload;
 mod queues;
+mod schedules;
 mod show;
 
 use anyhow::Result;
@@ -28,6 +29,7 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Queues(args) => queues::run(&App::new(out)?, args).await,
         Command::Orgs(args) => orgs::run(&App::new(out)?, args).await,
         Command::Jobs(command) => jobs::run(&App::new(out)?, command).await,
+        Command::Schedules(command) => schedules::run(&App::new(out)?, command).await,
         Command::Dlq(command) => dlq::run(&App::new(out)?, command).await,
     }
 }

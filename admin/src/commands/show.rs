@@ -111,7 +111,8 @@ fn error_block(error: &ErrorText) -> String {
     format!("{}: {}", Tone::Bad.paint(&ui::one_line(&error.class)), ui::block(&error.message, INDENT))
 }
 
-fn json_block(value: &Value) -> String {
+/// JSON, on one line where it is short.
+pub fn json_block(value: &Value) -> String {
     let line = value.to_string();
     if line.len() <= SHORT_JSON {
         return line;
@@ -120,6 +121,7 @@ fn json_block(value: &Value) -> String {
     ui::block(&pretty, INDENT)
 }
 
-fn time(time: DateTime<Utc>) -> String {
+/// A time, and how far off it is.
+pub fn time(time: DateTime<Utc>) -> String {
     format!("{} ({})", ui::stamp(time), ui::ago(time))
 }

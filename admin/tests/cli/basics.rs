@@ -9,7 +9,7 @@ async fn help_tells_the_exit_codes() -> Result<()> {
     for line in ["0  done", "2  wrong usage", "3  no such job", "4  refused", "5  the configuration", "6  Postgres"] {
         assert!(help.contains(line), "{line} in {help}");
     }
-    for command in ["migrate", "doctor", "keys", "queues", "jobs", "dlq"] {
+    for command in ["migrate", "doctor", "keys", "queues", "jobs", "schedules", "dlq"] {
         assert!(help.contains(command));
     }
     Ok(())
@@ -25,6 +25,8 @@ async fn wrong_arguments_are_told_before_anything_is_read() -> Result<()> {
         &["dlq", "discard"],
         &["keys", "create", "--org", "new", "--role", "root"],
         &["jobs", "list", "--since", "yesterday"],
+        &["schedules", "pause"],
+        &["schedules", "show", "no-uuid"],
     ] {
         millrace(&[], arguments, "").await?.fails(2);
     }
@@ -72,7 +74,14 @@ async fn migrate_makes_the_tables_once() -> Result<()> {
 async fn nothing_colours_what_is_no_terminal() -> Result<()> {
     let place = Place::new().await?;
     place.dead_letters(place.org, "broken", 1).await?;
-    for arguments in [&["queues"][..], &["jobs", "list", "--wide"], &["dlq", "list"], &["keys", "list"], &["doctor"]] {
+    for arguments in [
+        &["queues"][..],
+        &["jobs", "list", "--wide"],
+        &["schedules", "list"],
+        &["dlq", "list"],
+        &["keys", "list"],
+        &["doctor"],
+    ] {
         let shown = place.run(arguments).await?;
         assert!(!shown.stdout.contains('\u{1b}') && !shown.stderr.contains('\u{1b}'), "{arguments:?}: {shown:?}");
     }

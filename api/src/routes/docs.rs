@@ -42,6 +42,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; c
         (name = "Jobs", description = "Work to be done, and what became of it."),
         (name = "Assets", description = "Documents: uploaded, turned into text, cut into chunks."),
         (name = "Webhooks", description = "Who may deliver, how that is verified, and what it becomes."),
+        (name = "Schedules", description = "Jobs that are submitted at intervals, or by the clocks of a time zone."),
         (name = "Dead letters", description = "Jobs that were given up, until somebody replays or discards them."),
         (name = "Queues", description = "What waits and what runs, over all organisations."),
         (name = "Organisations", description = "What holds for single organisations: weights and limits."),

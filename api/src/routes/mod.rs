@@ -16,6 +16,7 @@ mod organisations;
 mod parts;
 mod queues;
 mod records;
+mod schedules;
 mod search;
 mod system;
 mod upload;
@@ -71,6 +72,9 @@ fn quick() -> OpenApiRouter<AppState> {
         .routes(routes!(chunks::list))
         .routes(routes!(parts::list))
         .routes(routes!(search::search))
+        .routes(routes!(schedules::create, schedules::list))
+        .routes(routes!(schedules::get, schedules::change, schedules::delete))
+        .routes(routes!(schedules::run))
         .routes(routes!(webhook_sources::create, webhook_sources::list))
         .routes(routes!(webhook_sources::get, webhook_sources::delete))
         .routes(routes!(webhook_sources::rotate))

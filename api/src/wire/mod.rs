@@ -8,6 +8,7 @@ mod organisation;
 mod params;
 mod queue;
 mod record;
+mod schedule;
 mod search;
 mod webhook;
 
@@ -20,6 +21,7 @@ pub use organisation::OrgLimitsBody;
 pub use params::{IdempotencyKey, Limit, Timestamp, Wait, page_request};
 pub use queue::{QueueLimits, QueueSettings};
 pub use record::{ChangeAccepted, Conflict, Record, RecordChange, Resolution, Side};
+pub use schedule::{NewSchedule, ScheduleChange};
 pub use search::{SearchPage, SearchText};
 pub use webhook::{NewWebhookSecret, NewWebhookSource, WebhookSource, WebhookTest, WebhookVerdict};
 

@@ -19,7 +19,7 @@ use super::settings::{self as table, Absent, SETTINGS, Setting, TEST_PREFIX};
 use super::source::Source;
 use super::{
     AdminConfig, ApiConfig, CommonConfig, DatabaseConfig, Environment, LogConfig, LogFormat, PartialConfig,
-    RetentionConfig, SearchLimits, StorageConfig, WorkerConfig,
+    RetentionConfig, ScheduleLimits, SearchLimits, StorageConfig, WorkerConfig,
 };
 
 impl ApiConfig {
@@ -45,6 +45,8 @@ impl ApiConfig {
         let search_timeout = reader.value(&table::SEARCH_TIMEOUT, parse::duration);
         let search_concurrency = reader.value(&table::SEARCH_CONCURRENCY, parse::whole(1, 1_000));
         let search_candidates = reader.value(&table::SEARCH_CANDIDATES, parse::whole(10, 100_000));
+        let schedule_min_interval = reader.value(&table::SCHEDULE_MIN_INTERVAL, parse::duration);
+        let schedules_max = reader.value(&table::SCHEDULES_MAX, parse::whole(0, 1_000_000));
         let drain_timeout = reader.value(&table::DRAIN_TIMEOUT, parse::duration);
         let address_file = reader.path(&table::ADDRESS_FILE);
         reader.finish(|| {
@@ -64,6 +66,7 @@ impl ApiConfig {
                     concurrency: search_concurrency?,
                     timeout: search_timeout?,
                 },
+                schedules: ScheduleLimits { min_interval: schedule_min_interval?, most: schedules_max? },
                 drain_timeout: drain_timeout?,
                 address_file,
             })

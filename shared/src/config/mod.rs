@@ -132,6 +132,8 @@ pub struct ApiConfig {
     pub webhook_bytes: u64,
     /// What a search may cost.
     pub search: SearchLimits,
+    /// What may be scheduled.
+    pub schedules: ScheduleLimits,
     /// How long requests may still take after SIGTERM.
     pub drain_timeout: Duration,
     /// Where to write the bound address.
@@ -147,6 +149,15 @@ pub struct SearchLimits {
     pub concurrency: u32,
     /// Longest that one may take, and longest that it may wait for its turn.
     pub timeout: Duration,
+}
+
+/// What may be scheduled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ScheduleLimits {
+    /// Least time between two ticks of a schedule.
+    pub min_interval: Duration,
+    /// Most schedules of an organisation.
+    pub most: u32,
 }
 
 /// Limits of the child process that parses one document, and how text is cut.

@@ -113,6 +113,10 @@ settings! {
         "Searches that one API process runs at once; others wait. Keep it well below `MILLRACE_DATABASE_CONNECTIONS`, so that searches leave connections for everything else.";
     SEARCH_CANDIDATES: "MILLRACE_SEARCH_CANDIDATES", &[Api], Default("500"), "1000",
         "Most chunks that a search ranks, and so the most hits that it gives over all pages. A search that has more is slower, and sees more of what frequent words find.";
+    SCHEDULE_MIN_INTERVAL: "MILLRACE_SCHEDULE_MIN_INTERVAL", &[Api], Default("10s"), "1m",
+        "Least time between two ticks of a schedule. It is asked for when a schedule is made or its timing is changed.";
+    SCHEDULES_MAX: "MILLRACE_SCHEDULES_MAX", &[Api], Default("1000"), "100",
+        "Most schedules that an organisation may have; with `0` none can be made.";
     DRAIN_TIMEOUT: "MILLRACE_DRAIN_TIMEOUT", &[Api, Worker], Default("25s"), "25s",
         "How long requests and running jobs may still take after SIGTERM. Keep the orchestrator's grace period above it.";
     QUEUES: "MILLRACE_QUEUES", &[Worker], Default("asset=2,crm=8,probe=16"), "asset=4,crm=16,probe=64",

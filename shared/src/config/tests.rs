@@ -114,6 +114,8 @@ fn malformed_values_are_refused() {
         ("MILLRACE_STORAGE_URL", "file://"),
         ("MILLRACE_STORAGE_URL", "s3://"),
         ("MILLRACE_DATABASE_CONNECTIONS", "0"),
+        ("MILLRACE_SCHEDULE_MIN_INTERVAL", "soon"),
+        ("MILLRACE_SCHEDULES_MAX", "-1"),
         ("MILLRACE_JWT_SECRET", "short"),
         ("MILLRACE_JWT_PUBLIC_KEY", "-----BEGIN NONSENSE-----"),
     ] {

@@ -19,6 +19,7 @@ pub mod probe_effects;
 pub mod queues;
 pub mod rewrite;
 pub mod runs;
+pub mod schedules;
 pub mod search;
 pub mod server;
 pub mod stray_objects;

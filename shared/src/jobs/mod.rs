@@ -18,7 +18,7 @@ pub use crm::{CrmConnect, CrmPushRecord, CrmSync, CrmSyncRecord, FieldChange};
 pub use policy::{Backoff, KindRate, OnConflict, Policy, RateScope};
 pub use probe::{PacedProbe, Probe, ProbeLimit, ProbeOutcome};
 pub use rate::{Rate, RateError};
-pub use registry::{FieldError, JobPayload, Kind, KindSet, Kinds};
+pub use registry::{FieldError, JobPayload, Kind, KindSet, Kinds, SubmittedBy};
 pub use submit::{JobRequest, MAX_DELAY, MAX_PAYLOAD_BYTES, NewJob, RunAt, SubmitError};
 pub use webhook::WebhookDeliver;
 

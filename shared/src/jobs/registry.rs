@@ -22,11 +22,22 @@ pub trait JobPayload: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 
     const DESCRIPTION: &'static str;
     /// Its defaults.
     const POLICY: Policy;
+    /// Who its jobs come from.
+    const SUBMITTED_BY: SubmittedBy = SubmittedBy::Anyone;
 
     /// The key under which only one job of the organisation may wait at a time, if the kind wants one.
     fn unique_by(&self) -> Option<String> {
         None
     }
+}
+
+/// Who the jobs of a kind come from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SubmittedBy {
+    /// Whoever may submit.
+    Anyone,
+    /// Millrace, when something that it watches for comes about. Such a job means nothing by itself, so it cannot be scheduled.
+    Millrace,
 }
 
 /// A field of a request that is wrong, with what to do about it.
@@ -63,6 +74,8 @@ pub struct Kind {
     pub description: &'static str,
     /// Its defaults.
     pub policy: Policy,
+    /// Who its jobs come from.
+    pub submitted_by: SubmittedBy,
     /// The JSON Schema (draft 2020-12) of its payload: the very one that submissions are checked against.
     pub schema: Value,
     validator: Validator,
@@ -78,6 +91,7 @@ impl Kind {
             queue: P::QUEUE,
             description: P::DESCRIPTION,
             policy: P::POLICY,
+            submitted_by: P::SUBMITTED_BY,
             schema,
             validator,
             decode: |payload| serde_json::from_value::<P>(payload).map(|payload| payload.unique_by()),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{JobPayload, Policy, QUEUES, QueueName};
+use super::{JobPayload, Policy, QUEUES, QueueName, SubmittedBy};
 use crate::ids::EventId;
 
 /// Which delivery. The API submits it when it takes one in.
@@ -21,4 +21,5 @@ impl JobPayload for WebhookDeliver {
     const QUEUE: QueueName = QUEUES[1];
     const DESCRIPTION: &'static str = "Makes of a verified delivery of a webhook the job that its source is for.";
     const POLICY: Policy = Policy { timeout: Duration::from_secs(30), max_attempts: 10, ..Policy::DEFAULT };
+    const SUBMITTED_BY: SubmittedBy = SubmittedBy::Millrace;
 }

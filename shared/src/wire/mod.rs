@@ -3,7 +3,9 @@
 mod jobs;
 mod organisations;
 mod queues;
+mod schedules;
 
 pub use jobs::{Attempt, AttemptOutcome, ErrorText, Job, JobDetail, Progress, accepted, details, error_of, jobs};
 pub use organisations::{OrgLimits, OrgQueueLimits, org_limits};
 pub use queues::{Limits, Queue, Ready, queues};
+pub use schedules::{Payload, Schedule, ScheduleError};

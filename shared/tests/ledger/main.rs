@@ -21,6 +21,7 @@ mod plans;
 mod replay;
 mod retention;
 mod runs;
+mod schedules;
 mod scope;
 mod search;
 mod unique;
