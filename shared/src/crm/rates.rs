@@ -1,6 +1,6 @@
 //! How often CRMs may be called: `MILLRACE_CRM_RATES`.
 //!
-//! Calls are spread evenly, none ahead of its time: a CRM that counts by the second must not meet two seconds' calls in one.
+//! No more arrive than that in any period ([windows](crate::queue::Entered)): a CRM that counts must not meet two periods' calls in one.
 
 use std::collections::BTreeMap;
 
@@ -53,12 +53,10 @@ impl Rates {
         Ok(())
     }
 
-    /// The rate of one call after the other, as far apart as their rate has it.
+    /// The rate of a provider's calls, if they have one.
     #[must_use]
     pub fn of(&self, provider: Provider, class: CallClass) -> Option<Rate> {
-        let rate = self.0.get(&(provider, class)).copied().flatten()?;
-        let period_ms = rate.period_ms.div_ceil(u64::from(rate.count)).max(1);
-        Some(Rate { count: 1, period_ms })
+        self.0.get(&(provider, class)).copied().flatten()
     }
 }
 
@@ -67,11 +65,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn calls_are_spread_evenly_and_never_above_the_rate() {
+    fn what_is_not_named_is_as_by_default() {
         let rates = Rates::parse("salesforce=off,hubspot=110/10s").unwrap();
-        assert_eq!(rates.of(Provider::Kommo, CallClass::Any), Some(Rate { count: 1, period_ms: 143 }));
-        assert_eq!(rates.of(Provider::Hubspot, CallClass::Any), Some(Rate { count: 1, period_ms: 91 }));
-        assert_eq!(rates.of(Provider::Hubspot, CallClass::Search), Some(Rate { count: 1, period_ms: 250 }));
+        assert_eq!(rates.of(Provider::Kommo, CallClass::Any), Some(Rate::per_second(7)));
+        assert_eq!(rates.of(Provider::Hubspot, CallClass::Any), Some(Rate { count: 110, period_ms: 10_000 }));
+        assert_eq!(rates.of(Provider::Hubspot, CallClass::Search), Some(Rate::per_second(4)));
         assert_eq!(rates.of(Provider::Salesforce, CallClass::Any), None);
         assert_eq!(rates.of(Provider::Kommo, CallClass::Search), None);
     }

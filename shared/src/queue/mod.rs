@@ -37,6 +37,7 @@ mod organisations;
 mod rates;
 mod refusal;
 mod scripts;
+mod windows;
 
 pub use client::{Claim, ClaimStatus, Claimed, ConnectError, Extension, GiveBack, GivenBack, Lease, QueueJob, Queues};
 pub use envelope::{Envelope, EnvelopeError, INLINE_PAYLOAD_BYTES, json_of};
@@ -45,6 +46,7 @@ pub use live::{Live, LiveState, QueueStats, Settings};
 pub use organisations::{MAX_WEIGHT, OrgSettings, OrgTerms};
 pub use rates::{HORIZON as RATE_HORIZON, RateAnswers, RateKey, RateRequest};
 pub use refusal::{Refused, why};
+pub use windows::Entered;
 
 use std::fmt;
 

@@ -21,7 +21,7 @@ const MAX_NAME_BYTES: usize = 100;
 
 /// What a rate is for.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct RateKey(String);
+pub struct RateKey(pub(super) String);
 
 impl RateKey {
     /// A handler's own key, of one organisation or (`None`) of all together.

@@ -22,6 +22,7 @@ pub(super) struct Scripts {
     pub(super) rate: Script,
     pub(super) missing: Script,
     pub(super) stats: Script,
+    pub(super) window: Script,
 }
 
 impl Scripts {
@@ -39,6 +40,7 @@ impl Scripts {
             rate: script!("rate.lua"),
             missing: script!("missing.lua"),
             stats: script!("stats.lua"),
+            window: script!("window.lua"),
         }
     }
 }

@@ -151,13 +151,16 @@ impl Connected {
     /// When one of them cannot be read.
     pub async fn differences(&self) -> Result<Vec<String>> {
         let mut all = Vec::new();
-        let mut gone = BTreeSet::new();
+        let mut truths = Vec::new();
+        let mut live = BTreeSet::new();
         for object in OBJECTS {
-            let (truth, copies) = (self.account.truth(object).await?, self.copies(object).await?);
-            let is_gone = |copy: &&Value| !copy["deleted_at"].is_null();
-            let link = |copy: &Value| format!("{object} {}", copy["external_id"].as_str().unwrap_or_default());
-            gone.extend(copies.iter().filter(is_gone).map(link));
-            all.extend(differences((self.account.provider, object), &truth, &copies, &gone)?);
+            let truth = self.account.truth(object).await?;
+            let ids = truth["rows"].as_array().into_iter().flatten().filter_map(|row| row["id"].as_str());
+            live.extend(ids.map(|id| format!("{object} {id}")));
+            truths.push((object, truth));
+        }
+        for (object, truth) in truths {
+            all.extend(differences((self.account.provider, object), &truth, &self.copies(object).await?, &live)?);
         }
         Ok(all)
     }

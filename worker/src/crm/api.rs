@@ -6,9 +6,8 @@ use bytes::{Bytes, BytesMut};
 use chrono::{DateTime, Utc};
 use millrace_shared::crm::{Addresses, CallClass, Credentials, Provider};
 use millrace_shared::db::crm::connections::{self, Connection};
-use millrace_shared::ids::JobId;
 use millrace_shared::jobs::Rate;
-use millrace_shared::queue::{RateKey, RateRequest};
+use millrace_shared::queue::{Entered, RateKey};
 use rand::RngExt as _;
 use reqwest::header::{ACCEPT, AUTHORIZATION, DATE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, StatusCode};
@@ -16,6 +15,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use super::connection::Clients;
 use super::error::retry_after;
@@ -23,7 +23,9 @@ use super::{Crm, CrmError, tokens};
 use crate::handler::JobContext;
 
 /// A wait for a place within the rate that is longer gives the job's slot back.
-const LONGEST_PLACE_WAIT: Duration = Duration::from_secs(2);
+const LONGEST_PLACE_WAIT: Duration = Duration::from_secs(5);
+/// How long is waited for the first answer where all places are taken by calls that are under way.
+const ALL_UNDER_WAY: Duration = Duration::from_millis(20);
 /// How long is waited where Redis cannot be asked for the rate. A CRM must not be flooded because Redis is away.
 const REDIS_AWAY: Duration = Duration::from_secs(1);
 /// Codes of errors are short; what is longer is prose that may repeat what was sent.
@@ -164,47 +166,54 @@ impl Api<'_> {
 
     async fn try_call(&self, call: &Call) -> Result<Answer, CrmError> {
         let proof = self.proof().await?;
-        self.pace(call.class).await?;
         let api = self.addresses.lock().await.api.clone();
         let mut request = self.clients.http.request(call.method.clone(), format!("{api}{}", call.path));
         request = request.header(proof.0, proof.1).header(ACCEPT, "application/json");
         if let Some(body) = &call.body {
             request = request.json(body);
         }
-        let answer = self.clients.send(request).await?;
+        let windows = self.enter(call.class).await?;
+        let sent = self.clients.send(request).await;
+        for window in windows {
+            // Otherwise it counts for as long as a call may take, which is safe.
+            let _ = self.job.queues.leave_window(window).await;
+        }
+        let answer = sent?;
         if answer.status.is_success() { Ok(answer) } else { Err(self.crm.refusal(&answer)) }
     }
 
-    /// Waits for a place within the account's rate.
-    async fn pace(&self, class: CallClass) -> Result<(), CrmError> {
+    /// Waits until a call is within the rates that hold for it.
+    async fn enter(&self, class: CallClass) -> Result<Vec<Entered>, CrmError> {
         let (provider, rates) = (self.connection.provider(), &self.clients.config.rates);
         let account = self.connection.account.as_deref().or(self.connection.account_id.as_deref());
         let account = account.map_or_else(|| self.connection.id.to_string(), str::to_owned);
+        let mut entered = Vec::new();
         if let Some(rate) = rates.of(provider, CallClass::Any) {
-            if provider == Provider::Kommo {
-                // Whether its limit is an account's or an address' is told nowhere; addresses are what it blocks.
-                self.take(&format!("crm:{provider}@{}", self.clients.config.egress), rate).await?;
-            } else {
-                self.take(&format!("crm:{provider}:{account}"), rate).await?;
-            }
+            // Whether Kommo's limit is an account's or an address' is told nowhere; addresses are what it blocks.
+            let key = match provider {
+                Provider::Kommo => format!("crm:{provider}@{}", self.clients.config.egress),
+                _ => format!("crm:{provider}:{account}"),
+            };
+            entered.push(self.enter_one(&key, rate).await?);
         }
-        match rates.of(provider, CallClass::Search) {
-            Some(rate) if class == CallClass::Search => {
-                self.take(&format!("crm:{provider}:{account}:search"), rate).await
-            }
-            _ => Ok(()),
+        if let Some(rate) = rates.of(provider, CallClass::Search).filter(|_| class == CallClass::Search) {
+            entered.push(self.enter_one(&format!("crm:{provider}:{account}:search"), rate).await?);
         }
+        Ok(entered)
     }
 
-    async fn take(&self, key: &str, rate: Rate) -> Result<(), CrmError> {
-        let waited_since = tokio::time::Instant::now();
+    async fn enter_one(&self, key: &str, rate: Rate) -> Result<Entered, CrmError> {
+        let (key, since) = (RateKey::named(None, key), Instant::now());
+        let longest = self.clients.config.timeout + self.clients.config.connect_timeout;
         loop {
-            let request = RateRequest { key: RateKey::named(None, key), rate, job: JobId::new() };
-            // No places are given away: a call that comes late for its place would meet the next one.
-            let answers = self.job.queues.within_rates_until(&[request], Duration::ZERO).await;
-            let answers = answers.map_err(|_| CrmError::later(REDIS_AWAY, "Redis cannot be asked for the rate"))?;
-            let Some(wait) = answers.waits.first().copied().flatten() else { return Ok(()) };
-            if waited_since.elapsed() + wait > LONGEST_PLACE_WAIT {
+            let asked = self.job.queues.enter_window(&key, rate, longest).await;
+            let wait = match asked.map_err(|_| CrmError::later(REDIS_AWAY, "Redis cannot be asked for the rate"))? {
+                Ok(entered) => return Ok(entered),
+                // While all of them are under way nobody knows when one will be through.
+                Err(wait) if wait > Duration::from_millis(rate.period_ms) => ALL_UNDER_WAY,
+                Err(wait) => wait,
+            };
+            if since.elapsed() + wait > LONGEST_PLACE_WAIT {
                 let after = wait + Duration::from_millis(rand::rng().random_range(0..500));
                 return Err(CrmError::later(after, "the account's rate is used up"));
             }

@@ -39,8 +39,12 @@ impl Api<'_> {
         if held.is_none() {
             *held = Some(self.load().await?);
         }
-        let runs_out =
-            |held: &Held| held.credentials.tokens().is_some_and(|tokens| tokens.expires_at < Utc::now() + MARGIN);
+        let runs_out = |held: &Held| match (&held.credentials, held.credentials.tokens()) {
+            (_, Some(tokens)) => tokens.expires_at < Utc::now() + MARGIN,
+            // Nobody has to grant anything before the first one.
+            (Credentials::JwtBearer { .. }, None) => true,
+            (_, None) => false,
+        };
         if held.as_ref().is_some_and(runs_out) {
             drop(held);
             self.refresh().await?;
@@ -178,6 +182,15 @@ impl Api<'_> {
                 Ok(())
             }
         }
+    }
+
+    /// Goes where the account has moved to, if it has; false if it is where it was.
+    pub(super) async fn follow_if_moved(&self) -> Result<bool, CrmError> {
+        let tokens = self.held.lock().await.as_ref().and_then(|held| held.credentials.tokens().cloned());
+        let Some(tokens) = tokens else { return Ok(false) };
+        let Some(account) = self.crm.moved_to(self, &tokens).await? else { return Ok(false) };
+        self.follow(&account).await?;
+        Ok(true)
     }
 
     /// New tokens for old ones; by the refresh token before the last where the last one is refused.

@@ -23,8 +23,7 @@ for i = 1, #ARGV, 5 do
       begins, place = true, nil
       given = math.max(given, now_us) + interval
     elseif earliest - now_us > horizon then
-      -- Without places the wait is until one could begin if nobody else did.
-      wait, place = horizon > 0 and horizon or earliest - now_us, nil
+      wait, place = horizon, nil
     else
       wait, place = earliest - now_us, earliest
       given = given + interval

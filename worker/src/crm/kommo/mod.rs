@@ -74,7 +74,7 @@ impl Crm for Kommo {
             object => vec![format!("/api/v4/{}/{id}", entity(object))],
         };
         for (at, path) in paths.into_iter().enumerate() {
-            match api.get(path).await {
+            match get(api, &path).await {
                 Ok(answer) if answer.status == StatusCode::NO_CONTENT => {}
                 Ok(answer) => {
                     let document: Value = answer.json()?;
@@ -101,7 +101,7 @@ impl Crm for Kommo {
     }
 
     async fn account(&self, api: &Api<'_>) -> Result<Account, CrmError> {
-        let account: Value = api.get("/api/v4/account").await?.json()?;
+        let account: Value = get(api, "/api/v4/account").await?.json()?;
         let drift = Drift::default();
         let look = Look::at(&account, &drift);
         let id = look.id("id").ok_or_else(|| CrmError::broken("the account has no `id`"))?;
@@ -140,6 +140,14 @@ impl Crm for Kommo {
         let drift = Drift::default();
         let moved = Look::at(&body, &drift).text("subdomain");
         Ok(moved.filter(|to| Some(to.as_str()) != api.connection().account.as_deref()))
+    }
+}
+
+/// Asks, and asks where the account is now if it is not there any more: a record that is not found must not be taken for deleted because all of it has moved.
+async fn get(api: &Api<'_>, path: &str) -> Result<Answer, CrmError> {
+    match api.get(path).await {
+        Err(CrmError::Missing) if api.follow_if_moved().await? => api.get(path).await,
+        answer => answer,
     }
 }
 
@@ -188,7 +196,8 @@ impl Listed {
 async fn list(api: &Api<'_>, (object, path): (Object, &str), with: &str, keyset: Keyset) -> Result<Listed, CrmError> {
     let from = keyset.from.map(|from| format!("&filter[updated_at][from]={}", from.timestamp())).unwrap_or_default();
     let page = keyset.page;
-    let answer = api.get(format!("/api/v4/{path}?limit={PAGE}&page={page}&order[updated_at]=asc{from}{with}")).await?;
+    let answer =
+        get(api, &format!("/api/v4/{path}?limit={PAGE}&page={page}&order[updated_at]=asc{from}{with}")).await?;
     let mut page = super::empty_page(&answer);
     if answer.status == StatusCode::NO_CONTENT {
         return Ok(Listed { page, more: false });
@@ -230,7 +239,7 @@ async fn notes(api: &Api<'_>, scan: &Scan<'_>) -> Result<Page, CrmError> {
 async fn users(api: &Api<'_>) -> Result<Page, CrmError> {
     let mut whole: Option<Page> = None;
     for number in 1..=MOST_USER_PAGES {
-        let answer = api.get(format!("/api/v4/users?limit={PAGE}&page={number}")).await?;
+        let answer = get(api, &format!("/api/v4/users?limit={PAGE}&page={number}")).await?;
         let page = whole.get_or_insert_with(|| super::empty_page(&answer));
         if answer.status == StatusCode::NO_CONTENT {
             break;
@@ -251,7 +260,7 @@ async fn users(api: &Api<'_>) -> Result<Page, CrmError> {
 }
 
 async fn pipelines(api: &Api<'_>) -> Result<Page, CrmError> {
-    let answer = api.get("/api/v4/leads/pipelines").await?;
+    let answer = get(api, "/api/v4/leads/pipelines").await?;
     let mut page = super::empty_page(&answer);
     page.covered = Covered::Updated(None, None);
     if answer.status == StatusCode::NO_CONTENT {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use millrace_shared::crm::Object;
 use millrace_shared::db::crm::records::{Fields, Seen};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::super::record::{Draft, Drift, Look};
 use super::super::{by_own_names, one_each};
@@ -69,6 +69,14 @@ pub(super) fn seen(object: Object, row: &Value, drift: &Drift) -> Option<Seen> {
     let mut raw = row.clone();
     without_attributes(&mut raw);
     Some(draft.seal(id, raw))
+}
+
+/// The stages as what other providers call a pipeline. It changed when one of them did.
+pub(super) fn pipeline(stages: &[Value], drift: &Drift) -> Seen {
+    let changed = stages.iter().filter_map(|stage| Look::at(stage, drift).time(changed_field(Object::Pipelines))).max();
+    let mut raw = json!({ "stages": stages });
+    raw["stages"].as_array_mut().into_iter().flatten().for_each(without_attributes);
+    Draft { updated_at: changed, ..Draft::default() }.seal(sobject(Object::Pipelines).to_owned(), raw)
 }
 
 /// The first three characters of an id tell what it is of
@@ -151,14 +159,12 @@ fn fields(object: Object, look: Look<'_>) -> Fields {
         Object::Owners => {
             Fields { name: look.text("Name"), emails: look.text("Email").into_iter().collect(), ..Fields::default() }
         }
-        Object::Pipelines => Fields { name: look.text("MasterLabel"), ..Fields::default() },
+        Object::Pipelines => Fields::default(),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]

@@ -40,6 +40,9 @@ impl Crm for Salesforce {
     }
 
     async fn page(&self, api: &Api<'_>, scan: &Scan<'_>) -> Result<Page, CrmError> {
+        if scan.object == Object::Pipelines {
+            return stages(api).await;
+        }
         let after = After::read(scan.cursor, scan.since);
         let condition = after.condition(scan.object).map(|condition| format!(" WHERE {condition}")).unwrap_or_default();
         let select = mapping::select(scan.object);
@@ -70,6 +73,10 @@ impl Crm for Salesforce {
     }
 
     async fn record(&self, api: &Api<'_>, object: Object, id: &str) -> Result<Option<Seen>, CrmError> {
+        if object == Object::Pipelines {
+            let all = stages(api).await?.seen;
+            return Ok(all.into_iter().find(|pipeline| pipeline.external_id == id));
+        }
         if !is_id(id) {
             return Ok(None);
         }
@@ -115,6 +122,20 @@ impl Crm for Salesforce {
 async fn ask(api: &Api<'_>, resource: &str, query: &str) -> Result<Answer, CrmError> {
     let query = utf8_percent_encode(query, NON_ALPHANUMERIC);
     api.get(format!("/services/data/{VERSION}/{resource}?q={query}")).await
+}
+
+/// The one pipeline that there is, with its stages.
+async fn stages(api: &Api<'_>) -> Result<Page, CrmError> {
+    let query = format!("{} ORDER BY SortOrder LIMIT {PAGE}", mapping::select(Object::Pipelines));
+    let answer = ask(api, "query", &query).await?;
+    let body: Value = answer.json()?;
+    let drift = Drift::default();
+    let stages: Vec<Value> = Look::at(&body, &drift).list("records").map(|row| row.value().clone()).collect();
+    let mut page = super::empty_page(&answer);
+    page.seen = vec![mapping::pipeline(&stages, &drift)];
+    page.covered = Covered::Updated(None, None);
+    page.drift = drift.into_found();
+    Ok(page)
 }
 
 /// Ids are 15 or 18 letters and digits.

@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use millrace_shared::crm::{Object, SyncMode};
 use millrace_shared::db::crm::{records, syncs};
 use millrace_shared::jobs::{CrmSync, Kinds};
+use rand::RngExt as _;
 use serde_json::Value;
 use sqlx::PgConnection;
 use tokio::time::Instant;
@@ -23,6 +24,8 @@ use progress::Progress;
 /// A sync that takes longer lets others have its slot, and goes on after them.
 const SLICE: Duration = Duration::from_secs(600);
 const BETWEEN_SLICES: Duration = Duration::from_millis(100);
+/// How long a sync waits, about, that came some way and then met trouble.
+const AFTER_TROUBLE: Duration = Duration::from_secs(1);
 
 pub(crate) struct SyncHandler {
     pub(crate) clients: Arc<Clients>,
@@ -88,6 +91,7 @@ impl Handler for SyncHandler {
             until: Instant::now() + SLICE,
         };
         let mut progress: Progress = job.saved().unwrap_or_default();
+        let before = progress.pages;
         match run.go(&objects, &mut progress).await {
             Ok(()) => {}
             Err(Stopped::SliceOver) => {
@@ -97,7 +101,14 @@ impl Handler for SyncHandler {
                 let text = chain(&error);
                 let noted = async { syncs::note_error(&mut *job.pool.acquire().await?, job.org, job.id, &text).await };
                 noted.await.map_err(|error| job.database(error))?;
-                return Err(error.of_job(job));
+                // What comes and goes in a long sync must not add up to its end; what stays does.
+                return Err(match error {
+                    CrmError::Broken(_) if progress.pages > before => {
+                        let after = AFTER_TROUBLE.mul_f64(rand::rng().random_range(0.5..1.5));
+                        JobError::Snooze { after, source: error.into() }
+                    }
+                    error => error.of_job(job),
+                });
             }
         }
         let counts = progress.counts();

@@ -26,6 +26,9 @@ pub(super) struct Progress {
     pub(super) cursor: Option<String>,
     /// Up to when it will have been read, by the provider's clock.
     pub(super) read_until: Option<DateTime<Utc>>,
+    /// Pages that were written.
+    #[serde(default)]
+    pub(super) pages: u64,
     /// Ids on the pages that go with the next one, if that is continued; nothing where there are too many.
     carried: Option<Vec<String>>,
     /// What has been read.
@@ -81,6 +84,7 @@ impl Progress {
     /// Where it will be when a page has been written after which `next` comes.
     pub(super) fn place(&self, next: Option<String>, is_last: bool) -> Self {
         let mut place = self.clone();
+        place.pages += 1;
         if next.is_none() {
             place.pass += 1;
         }
