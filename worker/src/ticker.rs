@@ -1,8 +1,8 @@
 //! Lets schedules tick.
 //!
 //! One worker at a time does it, under an advisory lock of its session, so that the others do not ask in vain. That a tick counts once does not
-//! depend on it: the schedule's row decides ([`schedules::fire_due`]). So a leader that hangs, or is of a version that does not know a kind, holds
-//! nobody up for long either: what is neglected is anybody's. A worker that is killed takes the lock with it.
+//! depend on it: the schedule's row decides ([`schedules::fire_due`]). So others may stand in for a leader that hangs, or that is of a version which
+//! does not know a kind. A worker that is killed takes the lock with it.
 
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use millrace_shared::{
     schedules::{self, Outcome, Tick},
 };
 use sqlx::{Connection as _, PgConnection, PgPool};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::handler::chain;
@@ -24,6 +25,8 @@ const LOCK: i64 = i64::from_be_bytes(*b"mr_sched");
 const BEAT: Duration = Duration::from_secs(1);
 /// What has been due for so long is neglected by the leader.
 const NEGLECTED: TimeDelta = TimeDelta::seconds(10);
+/// Who has seen that does the leader's work for so long, beside it if it is there after all.
+const STANDING_IN: Duration = Duration::from_secs(60);
 /// However soon the next tick is, others get a turn before it.
 const SHORTEST: Duration = Duration::from_millis(10);
 /// After an error that may last.
@@ -72,7 +75,7 @@ impl Ticker {
         if !locked {
             let due_in = schedules::due_in(&mut connection, &self.kinds).await?;
             if due_in.is_some_and(|due_in| due_in < -NEGLECTED) {
-                self.round(&mut connection).await?;
+                self.stand_in(&mut connection).await?;
             }
             return Ok(());
         }
@@ -84,6 +87,16 @@ impl Ticker {
             let pause = self.round(&mut connection).await?;
             tokio::time::sleep(pause).await;
         }
+    }
+
+    async fn stand_in(&self, connection: &mut PgConnection) -> sqlx::Result<()> {
+        tracing::warn!("ticks of schedules are long due though a worker leads; this one stands in for it for a while");
+        let end = Instant::now() + STANDING_IN;
+        while Instant::now() < end {
+            let pause = self.round(connection).await?;
+            tokio::time::sleep(pause).await;
+        }
+        Ok(())
     }
 
     /// Does what is due, and gives how long to wait then.

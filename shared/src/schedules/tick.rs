@@ -131,17 +131,17 @@ fn key(plan: &Plan) -> (OrgId, &str, Option<&str>, ScheduleId) {
 async fn fire(connection: &mut PgConnection, plan: &Plan) -> sqlx::Result<(Outcome, Option<Accepted>)> {
     let submitted = match &plan.job {
         Ok(job) => submit(connection, plan.row.org_id, job).await?,
-        Err((class, error)) => Submitted::Failed { class: *class, error: error.clone() },
+        Err((class, error)) => Submitted::Failed { class, error: error.clone() },
     };
     match submitted {
         Submitted::Accepted(accepted) => {
             let job = accepted.row().id;
-            let (counted, outcome) = match &accepted {
+            let (counted, outcome) = match &*accepted {
                 Accepted::Existing(_) => (Counted::Skipped, Outcome::Skipped(job)),
                 _ => (Counted::Fired, Outcome::Fired(job)),
             };
             schedules::ticked(connection, &plan.row, (counted, job), (plan.missed, plan.next)).await?;
-            Ok((outcome, Some(accepted)))
+            Ok((outcome, Some(*accepted)))
         }
         Submitted::Failed { class, error } => {
             schedules::failed(connection, &plan.row, (class, &error), plan.next).await?;
@@ -152,7 +152,7 @@ async fn fire(connection: &mut PgConnection, plan: &Plan) -> sqlx::Result<(Outco
 }
 
 enum Submitted {
-    Accepted(Accepted),
+    Accepted(Box<Accepted>),
     Failed { class: &'static str, error: String },
     PutOff,
 }
@@ -164,7 +164,7 @@ async fn submit(connection: &mut PgConnection, org: OrgId, job: &NewJob) -> sqlx
     let submitted = match taken {
         Ok(mut accepted) => {
             savepoint.commit().await?;
-            return accepted.pop().map(Submitted::Accepted).ok_or(sqlx::Error::RowNotFound);
+            return accepted.pop().map(|one| Submitted::Accepted(Box::new(one))).ok_or(sqlx::Error::RowNotFound);
         }
         Err(IntakeError::Invalid(fields)) => Submitted::Failed { class: "refused", error: lines(&fields) },
         Err(IntakeError::Database(error)) if db::is_contention(&error) => Submitted::PutOff,

@@ -132,15 +132,15 @@ impl Draft {
     fn check(self, kinds: &Kinds, limits: &ScheduleLimits, now: DateTime<Utc>) -> (Option<Written>, Vec<FieldError>) {
         let mut wrong = Vec::new();
         let name = name(&self.name, &mut wrong);
-        match kinds.get(&self.kind) {
+        let refused = match kinds.get(&self.kind) {
             Some(kind) if kind.submitted_by == SubmittedBy::Anyone => {
                 payload(kind, &self.payload, kinds, &mut wrong);
+                None
             }
-            Some(_) => {
-                wrong.push(FieldError::new("kind", format!("is submitted by Millrace alone; {}", choice(kinds))))
-            }
-            None => wrong.push(FieldError::new("kind", format!("is no kind of job; {}", choice(kinds)))),
-        }
+            Some(_) => Some("is submitted by Millrace alone"),
+            None => Some("is no kind of job"),
+        };
+        wrong.extend(refused.map(|why| FieldError::new("kind", format!("{why}; {}", choice(kinds)))));
         let timing = Timing::read(self.every.as_deref(), self.cron.as_deref(), self.time_zone.as_deref());
         let timing = timing.map_err(|errors| wrong.extend(errors)).ok();
         let next = timing.as_ref().and_then(|timing| first(timing, limits, now, &mut wrong));

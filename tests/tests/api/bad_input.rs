@@ -19,6 +19,8 @@ fn good_body(operation: &str) -> Option<Value> {
         "createWebhookSource" => {
             json!({ "name": "Weir", "scheme": { "type": "github" }, "kind": "probe", "secret": "long enough" })
         }
+        "createSchedule" => json!({ "name": "Weir", "kind": "probe", "payload": {}, "every": "15m" }),
+        "changeSchedule" => json!({ "paused": true }),
         "rotateWebhookSecret" => json!({ "secret": "long enough", "overlap_seconds": 60 }),
         "testWebhookSource" => json!({ "headers": { "a": "b" }, "body": "", "path": "", "at": "2026-01-31T08:00:00Z" }),
         "replayDeadLetter" => json!({}),
@@ -257,6 +259,8 @@ async fn no_parameter_gives_a_500() -> Result<()> {
         ("/v1/jobs/0193e4a8-6f4e-7c3a-9d55-0f6a3c1b2d7e?wait=2m", "wait"),
         ("/v1/dead-letters/not-a-uuid", "job_id"),
         ("/v1/assets/not-a-uuid/text", "id"),
+        ("/v1/schedules?cursor=nonsense", "cursor"),
+        ("/v1/schedules/not-a-uuid", "id"),
     ] {
         invalid(&client.get(path).await?, field);
     }

@@ -44,6 +44,12 @@ const TABLE: &[(&str, Stranger)] = &[
     ("listAssetChunks", Sees404),
     ("listAssetParts", Sees404),
     ("search", SeesNothing),
+    ("createSchedule", Apart),
+    ("listSchedules", SeesNothing),
+    ("getSchedule", Sees404),
+    ("changeSchedule", Sees404),
+    ("deleteSchedule", Sees404),
+    ("runSchedule", Sees404),
     ("createWebhookSource", Apart),
     ("listWebhookSources", SeesNothing),
     ("getWebhookSource", Sees404),
@@ -80,6 +86,7 @@ struct Ours {
     dead: String,
     asset: String,
     source: String,
+    schedule: String,
 }
 
 impl Ours {
@@ -92,12 +99,15 @@ impl Ours {
         }
         let source = json!({ "name": "Ours", "scheme": { "type": "github" }, "kind": "probe" });
         let source = client.post("/v1/webhook-sources", &source).await?.expect(201)?;
+        let schedule = json!({ "name": "Ours", "kind": "probe", "every": "1d" });
+        let schedule = client.post("/v1/schedules", &schedule).await?.expect(201)?;
         let id = |value: &Value| value.as_str().map(str::to_owned).context("no id");
         Ok(Self {
             waiting: id(&waiting["id"])?,
             dead: id(&dead["id"])?,
             asset: id(&uploaded["asset"]["id"])?,
             source: id(&source["id"])?,
+            schedule: id(&schedule["id"])?,
         })
     }
 
@@ -105,6 +115,7 @@ impl Ours {
         let id = match operation.tag.as_str() {
             "Assets" => &self.asset,
             "Webhooks" => &self.source,
+            "Schedules" => &self.schedule,
             _ => &self.waiting,
         };
         operation.path.replace("{id}", id).replace("{job_id}", &self.dead).replace("{queue}", "probe")
@@ -116,6 +127,8 @@ impl Ours {
         client.get(&format!("/v1/dead-letters/{}", self.dead)).await?.expect(200)?;
         let source = client.get(&format!("/v1/webhook-sources/{}", self.source)).await?.expect(200)?;
         assert_eq!(source["secrets"].as_array().map(Vec::len), Some(1));
+        let schedule = client.get(&format!("/v1/schedules/{}", self.schedule)).await?.expect(200)?;
+        assert_eq!((&schedule["paused"], &schedule["last_job_id"]), (&json!(false), &Value::Null));
         let text = client.get(&format!("/v1/assets/{}/text", self.asset)).await?;
         assert_eq!((text.status, text.text().trim()), (200, "Words that are ours alone."));
         Ok(())
@@ -127,7 +140,7 @@ async fn call(client: &Client, operation: &Operation, path: &str) -> Result<Repl
     let mut request = client.request(operation.method.clone(), &format!("{path}{query}"));
     if operation.body.as_deref() == Some("application/json") && operation.body_is_required {
         request = request.json(&match operation.id.as_str() {
-            "rotateWebhookSecret" => json!({}),
+            "rotateWebhookSecret" | "changeSchedule" => json!({}),
             "testWebhookSource" => json!({ "headers": {}, "body": "" }),
             _ => json!({ "filter": {} }),
         });
@@ -153,7 +166,8 @@ async fn another_organisations_anything_does_not_exist() -> Result<()> {
             Sees404 => {
                 let theirs = call(&stranger, operation, &ours.fill(operation)).await?;
                 let mut theirs = problem(&theirs, 404, "not_found");
-                let nobodys = Ours { waiting: nobody(), dead: nobody(), asset: nobody(), source: nobody() };
+                let nobodys =
+                    Ours { waiting: nobody(), dead: nobody(), asset: nobody(), source: nobody(), schedule: nobody() };
                 let mut nobodys =
                     problem(&call(&stranger, operation, &nobodys.fill(operation)).await?, 404, "not_found");
                 theirs["request_id"].take();
