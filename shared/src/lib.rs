@@ -17,6 +17,7 @@ pub mod label;
 pub mod ledger;
 pub mod media;
 pub mod queue;
+pub mod reseal;
 pub mod seal;
 pub mod signals;
 pub mod storage;

@@ -8,6 +8,7 @@ mod migrate;
 mod orgs;
 mod payload;
 mod queues;
+mod secrets;
 mod show;
 
 use anyhow::Result;
@@ -29,5 +30,6 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Orgs(args) => orgs::run(&App::new(out)?, args).await,
         Command::Jobs(command) => jobs::run(&App::new(out)?, command).await,
         Command::Dlq(command) => dlq::run(&App::new(out)?, command).await,
+        Command::Secrets(command) => secrets::run(&App::new(out)?, command).await,
     }
 }

@@ -8,3 +8,4 @@ mod keys;
 mod orgs;
 mod place;
 mod queues;
+mod secrets;

@@ -18,6 +18,7 @@ pub mod probe_effects;
 pub mod queues;
 pub mod rewrite;
 pub mod runs;
+pub mod sealed;
 pub mod search;
 pub mod server;
 pub mod stray_objects;

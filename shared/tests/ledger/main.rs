@@ -22,5 +22,6 @@ mod replay;
 mod retention;
 mod runs;
 mod scope;
+mod sealed;
 mod search;
 mod unique;

@@ -8,6 +8,7 @@ use sqlx::postgres::types::PgInterval;
 use sqlx::types::Json;
 use sqlx::{FromRow, PgConnection};
 
+use crate::db::sealed::WEBHOOK_SECRETS;
 use crate::ids::{OrgId, SecretId, SourceId};
 use crate::seal::{Place, Sealed};
 use crate::webhook::Scheme;
@@ -148,7 +149,7 @@ impl SecretRecord {
     /// Where a secret is, which its seal is bound to.
     #[must_use]
     pub fn place_of(org: OrgId, id: SecretId) -> Place {
-        Place { column: "webhook_secrets.sealed", org, row: id.0 }
+        WEBHOOK_SECRETS.place(org, id.0)
     }
 
     /// Where this one is.
