@@ -16,4 +16,5 @@ mod search;
 mod strays;
 mod tenancy;
 mod uploads;
+mod webhook_sources;
 mod webhooks;

@@ -21,7 +21,7 @@ const PERSON: &str = "planted.person@example.org";
 /// A key by which secrets are sealed.
 pub const KEYS: &str = "test:dGhpcnR5LXR3byByYW5kb20gYnl0ZXMgb2Yga2V5ISE=";
 
-fn builder() -> StackBuilder {
+pub fn builder() -> StackBuilder {
     Stack::builder()
         .env("MILLRACE_ENCRYPTION_KEYS", KEYS)
         .env("MILLRACE_PUBLIC_URL", PUBLIC)
