@@ -189,7 +189,7 @@ pub(super) async fn test(
     }
     let url = format!("{}{}", state.webhook_url(id), body.path);
     let delivery = Delivery {
-        method: "POST",
+        method: source.scheme.method(),
         url: &url,
         token: body.path.strip_prefix('/'),
         headers: &headers,

@@ -16,5 +16,6 @@ mod search;
 mod strays;
 mod tenancy;
 mod uploads;
+mod webhook_queries;
 mod webhook_sources;
 mod webhooks;

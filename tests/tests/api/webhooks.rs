@@ -13,7 +13,7 @@ use sqlx::{Connection as _, PgConnection};
 use super::description::{invalid, problem};
 
 const PATIENCE: Duration = Duration::from_secs(60);
-const PUBLIC: &str = "https://hooks.example.org";
+pub const PUBLIC: &str = "https://hooks.example.org";
 /// Planted where no log may show it.
 const SECRET: &str = "planted-secret-of-the-weir";
 const PERSON: &str = "planted.person@example.org";
@@ -55,12 +55,12 @@ async fn deliver(stack: &Stack, path: &str, body: &str, signature: Option<&str>)
     sender.send(request).await
 }
 
-async fn jobs_of(client: &Client, kind: &str) -> Result<Vec<Value>> {
+pub async fn jobs_of(client: &Client, kind: &str) -> Result<Vec<Value>> {
     let page = client.get(&format!("/v1/jobs?kind={kind}&limit=200")).await?.expect(200)?;
     Ok(page["items"].as_array().context("no items")?.clone())
 }
 
-async fn only_job_of(client: &Client, kind: &str) -> Result<Value> {
+pub async fn only_job_of(client: &Client, kind: &str) -> Result<Value> {
     let jobs = jobs_of(client, kind).await?;
     ensure!(jobs.len() == 1, "{jobs:?}");
     client.wait_job(jobs[0]["id"].as_str().context("no id")?, PATIENCE).await

@@ -22,7 +22,7 @@ pub struct Arrival {
     pub fingerprint: [u8; 32],
     /// As the sender calls its body.
     pub content_type: Option<String>,
-    /// The raw bytes.
+    /// The raw bytes; of a delivery without any, [what it says](crate::webhook::Verified::said).
     pub body: Vec<u8>,
     /// The job that it becomes.
     pub job: JobId,
