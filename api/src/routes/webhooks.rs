@@ -3,7 +3,8 @@
 //! Whatever is wrong with it, the sender gets the same answer, which tells neither whether there is such a source nor what was missing; operators find
 //! that in `millrace_webhooks_total` and the log, where no body, header or secret is ever written.
 
-use axum::extract::{Request, State};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
@@ -26,6 +27,9 @@ use crate::state::AppState;
 
 const REFUSED: ApiError = ApiError::Unauthenticated("the delivery cannot be verified");
 
+/// The parts of a path. One that cannot be read names no source, and is answered like any other that names none.
+type Named<T> = Result<Path<T>, PathRejection>;
+
 /// Longest content type that is kept.
 const MOST_TYPE_CHARS: usize = 255;
 
@@ -44,9 +48,10 @@ const MOST_TYPE_CHARS: usize = 255;
 )]
 pub(super) async fn deliver(
     State(state): State<AppState>,
-    axum::extract::Path(source): axum::extract::Path<String>,
+    source: Named<String>,
     request: Request,
 ) -> Result<Response, ApiError> {
+    let source = source.map_or_else(|_| String::new(), |path| path.0);
     take(&state, &source, None, request).await
 }
 
@@ -69,9 +74,10 @@ pub(super) async fn deliver(
 )]
 pub(super) async fn deliver_by_query(
     State(state): State<AppState>,
-    axum::extract::Path(source): axum::extract::Path<String>,
+    source: Named<String>,
     request: Request,
 ) -> Result<Response, ApiError> {
+    let source = source.map_or_else(|_| String::new(), |path| path.0);
     take(&state, &source, None, request).await
 }
 
@@ -90,9 +96,10 @@ pub(super) async fn deliver_by_query(
 )]
 pub(super) async fn deliver_by_secret(
     State(state): State<AppState>,
-    axum::extract::Path((source, secret)): axum::extract::Path<(String, String)>,
+    named: Named<(String, String)>,
     request: Request,
 ) -> Result<Response, ApiError> {
+    let (source, secret) = named.map_or_else(|_| (String::new(), String::new()), |path| path.0);
     take(&state, &source, Some(secret), request).await
 }
 

@@ -16,6 +16,7 @@ mod search;
 mod strays;
 mod tenancy;
 mod uploads;
+mod webhook_promises;
 mod webhook_queries;
 mod webhook_sources;
 mod webhooks;

@@ -119,6 +119,8 @@ async fn whatever_is_wrong_is_refused_alike() -> Result<()> {
         (&path, &body, Some("")),
         (&unknown, &body, Some(&signed)),
         ("/v1/webhooks/no-id", &body, Some(&signed)),
+        ("/v1/webhooks/%ff", &body, Some(&signed)),
+        (&format!("{path}/%ff"), &body, Some(&signed)),
         (&format!("{path}/a-secret"), &body, Some(&other)),
     ] {
         let reply = deliver(&stack, path, body, signed).await?;
@@ -131,7 +133,7 @@ async fn whatever_is_wrong_is_refused_alike() -> Result<()> {
     assert!(jobs_of(stack.client(), "webhook.deliver").await?.is_empty());
     let metrics = Client::anonymous(stack.client().base())?.get("/metrics").await?.text();
     for (source, outcome, count) in
-        [(id.as_str(), "wrong_signature", 4), (&id, "missing_header", 1), ("unknown", "unknown_source", 2)]
+        [(id.as_str(), "wrong_signature", 4), (&id, "missing_header", 1), ("unknown", "unknown_source", 4)]
     {
         let line = metrics.lines().find(|line| {
             line.starts_with("millrace_webhooks_total") && line.contains(source) && line.contains(outcome)
