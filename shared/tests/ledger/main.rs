@@ -25,3 +25,4 @@ mod scope;
 mod sealed;
 mod search;
 mod unique;
+mod webhooks;
