@@ -9,7 +9,7 @@ use millrace_shared::{config::ConfigError, db};
 pub const HELP: &str = "\
 Exit codes:
   0  done
-  1  failed, or a check of `doctor` did
+  1  failed, or a check of `doctor` did, or a secret could not be opened
   2  wrong usage: arguments, or a job that its kind refuses
   3  no such job, dead letter, schedule, key or organisation
   4  refused: needs --yes, was not confirmed, or the state does not allow it

@@ -65,6 +65,8 @@ async fn take_in(database: &PgPool, queues: &Queues, batch: &[Delivered]) -> sql
     let arrivals: Vec<&Arrival> =
         batch.iter().map(|delivered| &delivered.arrival).filter(|arrival| held.contains(&arrival.source)).collect();
     let new = webhooks::insert_new(&mut transaction, &arrivals).await?;
+    #[cfg(feature = "failpoints")]
+    crate::failpoint::reach("stored");
     let jobs: Vec<(OrgId, &NewJob)> = batch
         .iter()
         .filter(|delivered| new.contains(&delivered.arrival.id))

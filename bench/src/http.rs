@@ -13,7 +13,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::{
     Request, StatusCode,
     client::conn::http1::{self, SendRequest},
-    header::{AUTHORIZATION, CONTENT_TYPE, HOST},
+    header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName},
 };
 use hyper_util::rt::TokioIo;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -61,23 +61,46 @@ impl Connection {
 
     /// Posts JSON and reads the whole answer.
     pub(crate) async fn post(&mut self, path: &str, body: Bytes) -> Result<(StatusCode, Bytes)> {
+        let call = Call::of_ours(&self.target, path, body);
+        self.send(call).await
+    }
+
+    /// Posts this and reads the whole answer.
+    pub(crate) async fn send(&mut self, call: Call) -> Result<(StatusCode, Bytes)> {
         self.sender.ready().await?;
-        let request = Request::post(path)
-            .header(HOST, self.target.address.to_string())
-            .header(AUTHORIZATION, format!("Bearer {}", self.target.key))
-            .header(CONTENT_TYPE, "application/json")
-            .body(Full::new(body))?;
+        let mut request = Request::post(&*call.path).header(HOST, self.target.address.to_string());
+        for (name, value) in call.headers {
+            request = request.header(name, value);
+        }
+        let request = request.body(Full::new(call.body))?;
         let response = self.sender.send_request(request).await?;
         let status = response.status();
         Ok((status, response.into_body().collect().await?.to_bytes()))
     }
 }
 
-/// A load to be put on the API.
+/// What is posted.
 #[derive(Clone, Debug)]
-pub(crate) struct Load {
-    pub(crate) path: &'static str,
+pub(crate) struct Call {
+    pub(crate) path: Arc<str>,
+    pub(crate) headers: Vec<(HeaderName, String)>,
     pub(crate) body: Bytes,
+}
+
+impl Call {
+    /// JSON, by the target's key.
+    pub(crate) fn of_ours(target: &Target, path: &str, body: Bytes) -> Self {
+        let key = format!("Bearer {}", target.key);
+        Self { path: path.into(), headers: vec![(AUTHORIZATION, key), (CONTENT_TYPE, "application/json".into())], body }
+    }
+}
+
+/// A load to be put on the API.
+pub(crate) struct Load {
+    /// Makes each request, before its time is taken.
+    pub(crate) make: Box<dyn Fn(&Target) -> Call + Send + Sync>,
+    /// The answer to one that was accepted.
+    pub(crate) wanted: StatusCode,
     pub(crate) connections: usize,
     pub(crate) lasting: Duration,
 }
@@ -85,7 +108,7 @@ pub(crate) struct Load {
 /// What became of a load.
 #[derive(Debug, Default)]
 pub(crate) struct Answers {
-    /// How long answers with 202 took.
+    /// How long answers to what was accepted took.
     pub(crate) accepted: Samples,
     /// Everything else, by what it was.
     pub(crate) errors: BTreeMap<String, usize>,
@@ -135,9 +158,10 @@ impl Load {
 async fn send(mut connection: Connection, load: Arc<Load>, end: Instant) -> Answers {
     let mut answers = Answers::default();
     while Instant::now() < end {
+        let call = (load.make)(&connection.target);
         let start = Instant::now();
-        let error = match connection.post(load.path, load.body.clone()).await {
-            Ok((StatusCode::ACCEPTED, _)) => {
+        let error = match connection.send(call).await {
+            Ok((status, _)) if status == load.wanted => {
                 answers.accepted.add(u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX));
                 continue;
             }

@@ -85,6 +85,7 @@ impl Report {
             match name {
                 "requests" => "requests/s",
                 "store" => "chunks/s",
+                "deliveries" => "deliveries/s",
                 _ => "jobs/s",
             },
         );

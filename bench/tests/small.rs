@@ -13,7 +13,7 @@ use serde_json::Value;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The metrics of each benchmark, but for `peers`, whose programs take minutes to build.
-const METRICS: [(&str, &str); 8] = [
+const METRICS: [(&str, &str); 9] = [
     (
         "queue",
         "enqueue_single enqueue_pipelined enqueue_bulk drain cpu_worker_us_per_job cpu_redis_us_per_job cpu_client_us_per_job",
@@ -27,6 +27,11 @@ const METRICS: [(&str, &str); 8] = [
         "http",
         "requests jobs latency_p50 latency_p95 latency_p99 errors cpu_worker_us_per_job cpu_api_us_per_job \
          cpu_redis_us_per_job cpu_postgres_us_per_job cpu_client_us_per_job",
+    ),
+    (
+        "webhooks",
+        "deliveries latency_p50 latency_p95 latency_p99 errors cpu_api_us_per_job cpu_redis_us_per_job \
+         cpu_postgres_us_per_job cpu_client_us_per_job",
     ),
     (
         "latency",

@@ -18,6 +18,7 @@ pub mod label;
 pub mod ledger;
 pub mod media;
 pub mod queue;
+pub mod reseal;
 pub mod schedules;
 pub mod seal;
 pub mod signals;

@@ -89,17 +89,46 @@ pub struct Sealed(Vec<u8>);
 
 impl Sealed {
     fn parts(&self) -> Option<(&str, &[u8], &[u8])> {
-        let (&[version, length], rest) = self.0.split_first_chunk()?;
-        let (id, rest) = rest.split_at_checked(usize::from(length)).filter(|_| version == VERSION)?;
+        let (id, rest) = split_head(&self.0)?;
         let (nonce, sealed) = rest.split_at_checked(NONCE_BYTES)?;
-        Some((std::str::from_utf8(id).ok()?, nonce, sealed))
+        Some((id, nonce, sealed))
     }
 
     /// The id of the key that it was sealed with.
     #[must_use]
     pub fn key_id(&self) -> Option<&str> {
-        self.parts().map(|(id, ..)| id)
+        key_id(&self.0)
     }
+}
+
+/// The id of the key that a record was sealed with, of the record or of as many bytes as it begins with: version, length and id.
+#[must_use]
+pub fn key_id(head: &[u8]) -> Option<&str> {
+    split_head(head).map(|(id, _)| id)
+}
+
+fn split_head(record: &[u8]) -> Option<(&str, &[u8])> {
+    let (&[version, length], rest) = record.split_first_chunk()?;
+    let (id, rest) = rest.split_at_checked(usize::from(length)).filter(|_| version == VERSION)?;
+    // What is no id may be anything, and is shown to nobody.
+    let id = std::str::from_utf8(id).ok().filter(|id| is_id(id))?;
+    Some((id, rest))
+}
+
+fn is_id(text: &str) -> bool {
+    let is_of_ids = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_');
+    (1..=MAX_ID_CHARS).contains(&text.len()) && text.chars().all(is_of_ids)
+}
+
+/// What a ring makes of a key's id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Standing {
+    /// It seals now.
+    Current,
+    /// It still opens.
+    Old,
+    /// It is not on the ring.
+    Missing,
 }
 
 impl Keyring {
@@ -111,8 +140,7 @@ impl Keyring {
         let mut keys: Vec<Key> = Vec::new();
         for entry in text.expose_secret().split(',') {
             let (id, key) = entry.trim().split_once(':').ok_or(KeyringError::Malformed)?;
-            let is_id = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_');
-            if id.is_empty() || id.len() > MAX_ID_CHARS || !id.chars().all(is_id) {
+            if !is_id(id) {
                 return Err(KeyringError::Id);
             }
             if keys.iter().any(|known| known.id == id) {
@@ -153,6 +181,21 @@ impl Keyring {
     #[must_use]
     pub fn current(&self) -> &str {
         &self.0[0].id
+    }
+
+    /// The ids of its keys, in their order.
+    pub fn ids(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|key| key.id.as_str())
+    }
+
+    /// What it makes of this id.
+    #[must_use]
+    pub fn standing(&self, id: &str) -> Standing {
+        match self.ids().position(|known| known == id) {
+            Some(0) => Standing::Current,
+            Some(_) => Standing::Old,
+            None => Standing::Missing,
+        }
     }
 }
 
@@ -210,11 +253,25 @@ mod tests {
         let both = ring(&[("2026-07", 2), ("2026-01", 1)]);
         assert_eq!(both.open(&place, &old).unwrap().expose_secret(), "token");
         assert_eq!((old.key_id(), both.current()), (Some("2026-01"), "2026-07"));
+        assert_eq!(
+            ["2026-07", "2026-01", "2025-07"].map(|id| both.standing(id)),
+            [Standing::Current, Standing::Old, Standing::Missing]
+        );
         let new = both.seal(&place, &SecretString::from("token"));
         assert_eq!(new.key_id(), Some("2026-07"));
         let error = ring(&[("2026-07", 2)]).open(&place, &old).unwrap_err();
         assert_eq!(error, OpenError::UnknownKey("2026-01".to_owned()));
         assert_eq!(ring(&[("2026-01", 9)]).open(&place, &old).unwrap_err(), OpenError::Damaged);
+    }
+
+    #[test]
+    fn the_key_is_told_by_what_a_record_begins_with_and_by_nothing_that_is_no_id() {
+        let sealed = ring(&[("2026-07", 1)]).seal(&place(), &SecretString::from("token"));
+        assert_eq!(key_id(&sealed.0[..9]), Some("2026-07"));
+        assert_eq!(key_id(&sealed.0[..8]), None);
+        for other in [&b""[..], b"\x01", b"\x01\x00", b"\x02\x01a", b"\x01\x01A", b"\x01\x02a\x1b"] {
+            assert_eq!(key_id(other), None, "{other:?}");
+        }
     }
 
     #[test]

@@ -87,6 +87,16 @@ impl JobError {
     }
 }
 
+/// An error whose text quotes what came from outside. The ledger keeps it for those whose job it is; the log is told something else.
+#[derive(Debug, thiserror::Error)]
+#[error("{quoting}")]
+pub(crate) struct Quoting {
+    /// What went wrong.
+    pub(crate) quoting: String,
+    /// The same, without a word that came from outside.
+    pub(crate) logged: String,
+}
+
 /// An error and what caused it, in one line.
 pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();

@@ -52,6 +52,9 @@ pub enum Command {
     /// Dead letters: jobs that failed for good
     #[command(subcommand)]
     Dlq(DlqCommand),
+    /// What others have entrusted to us, as it is sealed in the database
+    #[command(subcommand)]
+    Secrets(SecretsCommand),
 }
 
 #[derive(Debug, Subcommand)]
@@ -79,6 +82,18 @@ pub enum KeysCommand {
         /// Their ids, as `keys list` tells them
         #[arg(required = true, value_name = "ID")]
         ids: Vec<KeyId>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum SecretsCommand {
+    /// How many are sealed with which key
+    Status,
+    /// Seal anew, with the first key of MILLRACE_ENCRYPTION_KEYS, what was sealed with another
+    Rotate {
+        /// Open everything, and only tell what would be done
+        #[arg(long)]
+        dry_run: bool,
     },
 }
 

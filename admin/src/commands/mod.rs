@@ -9,6 +9,7 @@ mod orgs;
 mod payload;
 mod queues;
 mod schedules;
+mod secrets;
 mod show;
 
 use anyhow::Result;
@@ -31,5 +32,6 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Jobs(command) => jobs::run(&App::new(out)?, command).await,
         Command::Schedules(command) => schedules::run(&App::new(out)?, command).await,
         Command::Dlq(command) => dlq::run(&App::new(out)?, command).await,
+        Command::Secrets(command) => secrets::run(&App::new(out)?, command).await,
     }
 }

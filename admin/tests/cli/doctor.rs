@@ -49,6 +49,7 @@ async fn a_sound_installation_passes() -> Result<()> {
         "ledger partitions",
         "ledger default partition",
         "ledger retention",
+        "sealed secrets",
         "redis",
         "redis version",
         "redis role",

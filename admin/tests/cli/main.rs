@@ -9,3 +9,4 @@ mod orgs;
 mod place;
 mod queues;
 mod schedules;
+mod secrets;

@@ -79,7 +79,7 @@ fn quick() -> OpenApiRouter<AppState> {
         .routes(routes!(webhook_sources::get, webhook_sources::delete))
         .routes(routes!(webhook_sources::rotate))
         .routes(routes!(webhook_sources::test))
-        .routes(routes!(webhooks::deliver))
+        .routes(routes!(webhooks::deliver, webhooks::deliver_by_query))
         .routes(routes!(webhooks::deliver_by_secret))
         .routes(routes!(connections::create, connections::list))
         .routes(routes!(connections::get, connections::change, connections::delete))

@@ -102,11 +102,8 @@ pub(super) async fn list(
     let more = rows.len() > limit;
     rows.truncate(limit);
     let next_cursor = rows.last().filter(|_| more).map(|source| source.id.to_string());
-    let mut items = Vec::with_capacity(rows.len());
-    for source in rows {
-        let secrets = webhooks::secrets(&mut connection, caller.org, source.id).await?;
-        items.push(shape(&state, source, &secrets, None));
-    }
+    let found = webhooks::with_secrets(&mut connection, rows).await?;
+    let items = found.into_iter().map(|(source, secrets)| shape(&state, source, &secrets, None)).collect();
     Ok(Json(List { items, next_cursor }))
 }
 
@@ -199,7 +196,7 @@ pub(super) async fn test(
     }
     let url = format!("{}{}", state.webhook_url(id), body.path);
     let delivery = Delivery {
-        method: "POST",
+        method: source.scheme.method(),
         url: &url,
         token: body.path.strip_prefix('/'),
         headers: &headers,

@@ -1,9 +1,10 @@
-//! `POST /v1/webhooks/{source}`: where others deliver. Public: what a delivery proves is its only credential.
+//! `POST /v1/webhooks/{source}`, or for some schemes GET: where others deliver. Public: what a delivery proves is its only credential.
 //!
 //! Whatever is wrong with it, the sender gets the same answer, which tells neither whether there is such a source nor what was missing; operators find
 //! that in `millrace_webhooks_total` and the log, where no body, header or secret is ever written.
 
-use axum::extract::{Request, State};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
@@ -26,6 +27,9 @@ use crate::state::AppState;
 
 const REFUSED: ApiError = ApiError::Unauthenticated("the delivery cannot be verified");
 
+/// The parts of a path. One that cannot be read names no source, and is answered like any other that names none.
+type Named<T> = Result<Path<T>, PathRejection>;
+
 /// Longest content type that is kept.
 const MOST_TYPE_CHARS: usize = 255;
 
@@ -44,9 +48,36 @@ const MOST_TYPE_CHARS: usize = 255;
 )]
 pub(super) async fn deliver(
     State(state): State<AppState>,
-    axum::extract::Path(source): axum::extract::Path<String>,
+    source: Named<String>,
     request: Request,
 ) -> Result<Response, ApiError> {
+    let source = source.map_or_else(|_| String::new(), |path| path.0);
+    take(&state, &source, None, request).await
+}
+
+/// Deliver a webhook that is a GET.
+///
+/// As the other, for senders that say in the query all that they have to say.
+#[utoipa::path(
+    get, path = "/v1/webhooks/{source}", tag = "Webhooks", operation_id = "deliverWebhookByQuery", security(()),
+    params(
+        ("source" = uuid::Uuid, Path, description = "The source"),
+        ("client_uuid" = Option<String>, Query, description = "`kommo_disabled`: the integration"),
+        ("account_id" = Option<String>, Query, description = "`kommo_disabled`: the account"),
+        ("signature" = Option<String>, Query, description = "`kommo_disabled`: over both"),
+    ),
+    responses(
+        (status = 200, description = "It is safe"),
+        (status = 401, description = "It cannot be verified"),
+        (status = 413, description = "It is larger than `MILLRACE_WEBHOOK_MAX_BODY_BYTES`"),
+    ),
+)]
+pub(super) async fn deliver_by_query(
+    State(state): State<AppState>,
+    source: Named<String>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let source = source.map_or_else(|_| String::new(), |path| path.0);
     take(&state, &source, None, request).await
 }
 
@@ -65,9 +96,10 @@ pub(super) async fn deliver(
 )]
 pub(super) async fn deliver_by_secret(
     State(state): State<AppState>,
-    axum::extract::Path((source, secret)): axum::extract::Path<(String, String)>,
+    named: Named<(String, String)>,
     request: Request,
 ) -> Result<Response, ApiError> {
+    let (source, secret) = named.map_or_else(|_| (String::new(), String::new()), |path| path.0);
     take(&state, &source, Some(secret), request).await
 }
 
@@ -150,7 +182,10 @@ fn arrived(
     verified: &Verified,
 ) -> Result<Delivered, ApiError> {
     let id = EventId::new();
-    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let (content_type, body) = match &verified.said {
+        Some(said) => (Some("application/json"), said.clone()),
+        None => (headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()), body.to_vec()),
+    };
     let job = job_of(state, id)?;
     let arrival = Arrival {
         id,
@@ -158,7 +193,7 @@ fn arrived(
         source: source.id,
         fingerprint: verified.fingerprint,
         content_type: content_type.map(|text| text.chars().take(MOST_TYPE_CHARS).collect()),
-        body: body.to_vec(),
+        body,
         job: job.id,
     };
     Ok(Delivered { arrival, job: std::sync::Arc::new(job) })

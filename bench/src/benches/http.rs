@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use anyhow::Result;
 use bytes::Bytes;
+use hyper::StatusCode;
 use serde_json::json;
 
 use super::durable::batch_body;
 use crate::{
     Options,
-    http::{Load, allow_open_files},
+    http::{Call, Load, Target, allow_open_files},
     report::{Params, Report},
     site::{Form, Site, payload},
 };
@@ -69,11 +70,12 @@ async fn measure(
 impl Load {
     /// One job a request, or batches.
     pub(crate) fn submissions(connections: usize, batch: usize, lasting: Duration) -> Self {
-        if batch == 1 {
-            let body: Bytes = json!({ "kind": "probe", "payload": payload() }).to_string().into();
-            Self { path: "/v1/jobs", body, connections, lasting }
+        let (path, body): (_, Bytes) = if batch == 1 {
+            ("/v1/jobs", json!({ "kind": "probe", "payload": payload() }).to_string().into())
         } else {
-            Self { path: "/v1/jobs/batch", body: batch_body(batch), connections, lasting }
-        }
+            ("/v1/jobs/batch", batch_body(batch))
+        };
+        let make = Box::new(move |target: &Target| Call::of_ours(target, path, body.clone()));
+        Self { make, wanted: StatusCode::ACCEPTED, connections, lasting }
     }
 }

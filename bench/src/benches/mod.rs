@@ -9,6 +9,7 @@ mod peers;
 mod queue;
 mod scale;
 mod search;
+mod webhooks;
 
 use anyhow::Result;
 use clap::ValueEnum;
@@ -24,6 +25,8 @@ pub(crate) enum Bench {
     Durable,
     /// Submissions by HTTP: requests, jobs and latencies at 1, 64 and 1,000 connections
     Http,
+    /// Deliveries of webhooks by HTTP, verified by several schemes
+    Webhooks,
     /// From a submission to the start of its handler, on an idle system
     Latency,
     /// How long small organisations wait beside one that floods the queue
@@ -45,6 +48,7 @@ impl Bench {
         Self::Queue,
         Self::Durable,
         Self::Http,
+        Self::Webhooks,
         Self::Latency,
         Self::Fairness,
         Self::Memory,
@@ -58,6 +62,7 @@ impl Bench {
             Self::Queue => "queue",
             Self::Durable => "durable",
             Self::Http => "http",
+            Self::Webhooks => "webhooks",
             Self::Latency => "latency",
             Self::Fairness => "fairness",
             Self::Memory => "memory",
@@ -73,6 +78,7 @@ impl Bench {
             Self::Queue => queue::run(options, report).await,
             Self::Durable => durable::run(options, report).await,
             Self::Http => http::run(options, report).await,
+            Self::Webhooks => webhooks::run(options, report).await,
             Self::Latency => latency::run(options, report).await,
             Self::Fairness => fairness::run(options, report).await,
             Self::Memory => memory::run(options, report).await,

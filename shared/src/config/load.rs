@@ -136,6 +136,7 @@ impl PartialConfig {
             redis_url: reader.redis_url(),
             storage: reader.storage(),
             log: reader.log(),
+            keyring: reader.keyring(),
             retention: reader.retention(),
             problems,
             in_production,

@@ -307,6 +307,8 @@ pub struct PartialConfig {
     pub storage: Option<StorageConfig>,
     /// Logging.
     pub log: Option<LogConfig>,
+    /// Seals and opens secrets that others have entrusted to us.
+    pub keyring: Option<Keyring>,
     /// How long the ledger keeps what is over.
     pub retention: Option<RetentionConfig>,
     /// What any of the programs would refuse.

@@ -4,13 +4,14 @@ use chrono::{DateTime, Utc};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::db::sealed::CONNECTION_CREDENTIALS;
 use crate::ids::{ConnectionId, OrgId};
 use crate::seal::Place;
 
 /// Where a connection's credentials are, which their seal is bound to.
 #[must_use]
 pub fn place(org: OrgId, id: ConnectionId) -> Place {
-    Place { column: "connection_credentials.sealed", org, row: id.0 }
+    CONNECTION_CREDENTIALS.place(org, id.0)
 }
 
 /// See the module.

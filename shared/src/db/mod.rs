@@ -20,6 +20,7 @@ pub mod queues;
 pub mod rewrite;
 pub mod runs;
 pub mod schedules;
+pub mod sealed;
 pub mod search;
 pub mod server;
 pub mod stray_objects;

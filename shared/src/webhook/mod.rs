@@ -9,6 +9,7 @@
 //! may only ever cause a look at the CRM itself.
 
 mod mac;
+mod query;
 mod recipe;
 mod scheme;
 #[cfg(test)]
@@ -26,7 +27,7 @@ pub use scheme::{Custom, Scheme, SchemeError};
 /// A request as it came.
 #[derive(Debug, Clone, Copy)]
 pub struct Delivery<'a> {
-    /// `POST`, as a rule.
+    /// As it came; each scheme takes [one](Scheme::method) alone.
     pub method: &'a str,
     /// The URL that the sender was given, by the configured public address, with the query as it was sent.
     pub url: &'a str,
@@ -47,16 +48,24 @@ pub struct Verified {
     pub signed_at: Option<DateTime<Utc>>,
     /// The same for deliveries that are the same: of the signed id where the scheme has one, else of the signature and the body.
     pub fingerprint: [u8; 32],
+    /// What a delivery without a body says, as JSON: of its query what it signs. Otherwise its body is what it says.
+    pub said: Option<Vec<u8>>,
 }
 
 /// Why a delivery is refused. For operators and metrics; senders are told nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
+    /// It came by another method than the scheme's.
+    #[error("it came by another method than the one that the scheme asks for")]
+    WrongMethod,
+    /// A parameter of the query that the scheme needs is missing.
+    #[error("the parameter {0} is missing in the query")]
+    MissingParameter(&'static str),
     /// A header that the scheme needs is missing.
     #[error("the header {0} is missing")]
     MissingHeader(String),
-    /// A header has no value of the scheme's form.
-    #[error("a header does not have the form that the scheme asks for")]
+    /// A header, or a query, has no value of the scheme's form.
+    #[error("a header or the query does not have the form that the scheme asks for")]
     Malformed,
     /// No signature is by a secret of the source over these bytes.
     #[error("no signature is by a secret of the source over this body, URL, id and time")]
@@ -77,6 +86,8 @@ impl Refusal {
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
+            Self::WrongMethod => "wrong_method",
+            Self::MissingParameter(_) => "missing_parameter",
             Self::MissingHeader(_) => "missing_header",
             Self::Malformed => "malformed_header",
             Self::WrongSignature => "wrong_signature",
@@ -98,6 +109,9 @@ pub fn verify(
     delivery: &Delivery<'_>,
     (now, tolerance): (DateTime<Utc>, TimeDelta),
 ) -> Result<Verified, Refusal> {
+    if delivery.method != scheme.method() {
+        return Err(Refusal::WrongMethod);
+    }
     let proof = scheme.prove(secrets, delivery)?;
     if let Some(signed_at) = proof.signed_at {
         let age = now.signed_duration_since(signed_at);
@@ -108,7 +122,8 @@ pub fn verify(
             return Err(Refusal::TooNew(-age.num_seconds()));
         }
     }
-    Ok(Verified { secret: proof.secret, signed_at: proof.signed_at, fingerprint: proof.fingerprint })
+    let Proof { secret, signed_at, fingerprint, said } = proof;
+    Ok(Verified { secret, signed_at, fingerprint, said })
 }
 
 /// What is left of a delivery once its signature is known to be right.
@@ -116,6 +131,7 @@ struct Proof {
     secret: usize,
     signed_at: Option<DateTime<Utc>>,
     fingerprint: [u8; 32],
+    said: Option<Vec<u8>>,
 }
 
 /// A digest of parts that cannot be mistaken for other parts, because each is told with its length.

@@ -90,7 +90,7 @@ impl Recipe<'_> {
                         Some(id) => fingerprint(&[b"id", id.as_bytes()]),
                         None => fingerprint(&[b"signature", expected.as_bytes(), delivery.body]),
                     };
-                    return Ok(Proof { secret, signed_at: read.signed_at, fingerprint });
+                    return Ok(Proof { secret, signed_at: read.signed_at, fingerprint, said: None });
                 }
             }
         }

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use super::mac::{Algorithm, Encoding, is_same};
 use super::recipe::{Form, Key, Piece, Recipe, TimeUnit, header};
-use super::{Delivery, Proof, Refusal, fingerprint};
+use super::{Delivery, Proof, Refusal, fingerprint, query};
 
 /// How a source proves that it made a delivery.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -37,6 +37,8 @@ pub enum Scheme {
     HubspotV3 {},
     /// Hooks of Kommo's chats: `X-Signature`, over the body alone.
     KommoChat {},
+    /// Kommo's call when an account disables an integration: a GET, signed in its query. The secret is the integration's.
+    KommoDisabled {},
     /// An HMAC that is put together here.
     Hmac(Custom),
     /// HTTP Basic; the secret is `name:password`. Nothing of the body is proved.
@@ -87,6 +89,15 @@ pub struct SchemeError {
 }
 
 impl Scheme {
+    /// The method that deliveries come by.
+    #[must_use]
+    pub fn method(&self) -> &'static str {
+        match self {
+            Self::KommoDisabled {} => "GET",
+            _ => "POST",
+        }
+    }
+
     /// Whether the sender proves what it sends, and not only who it is.
     #[must_use]
     pub fn signs_the_body(&self) -> bool {
@@ -163,6 +174,7 @@ impl Scheme {
             Self::HubspotV2 {} => HUBSPOT_V2.prove(secrets, delivery),
             Self::HubspotV3 {} => HUBSPOT_V3.prove(secrets, delivery),
             Self::KommoChat {} => KOMMO_CHAT.prove(secrets, delivery),
+            Self::KommoDisabled {} => query::prove_kommo_disabled(secrets, delivery),
         }
     }
 }
@@ -265,5 +277,5 @@ fn prove_known(secrets: &[SecretString], given: &[u8], delivery: &Delivery<'_>) 
     let given = fingerprint(&[given]);
     let known = |secret: &SecretString| is_same(&fingerprint(&[secret.expose_secret().as_bytes()]), &given);
     let secret = secrets.iter().position(known).ok_or(Refusal::WrongCredentials)?;
-    Ok(Proof { secret, signed_at: None, fingerprint: fingerprint(&[b"body", delivery.body]) })
+    Ok(Proof { secret, signed_at: None, fingerprint: fingerprint(&[b"body", delivery.body]), said: None })
 }

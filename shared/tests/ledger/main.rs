@@ -23,5 +23,7 @@ mod retention;
 mod runs;
 mod schedules;
 mod scope;
+mod sealed;
 mod search;
 mod unique;
+mod webhooks;

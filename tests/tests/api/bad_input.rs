@@ -232,7 +232,8 @@ async fn no_parameter_gives_a_500() -> Result<()> {
             let twice = client.get(&format!("{path}?{name}=1&{name}=1")).await?;
             assert!((400..500).contains(&twice.status), "{} {name} twice: {}", operation.id, twice.text());
         }
-        if !operation.query.is_empty() {
+        // A delivery that cannot be verified is told nothing else.
+        if !operation.query.is_empty() && !operation.id.starts_with("deliverWebhook") {
             invalid(&client.get(&format!("{path}?unknown_parameter=1")).await?, "unknown_parameter");
         }
         for value in ["x", "%00", "%ff", "..", "%2e%2e%2f", "🦀", &long] {

@@ -18,4 +18,7 @@ mod strays;
 mod tenancy;
 mod ticks;
 mod uploads;
+mod webhook_promises;
+mod webhook_queries;
+mod webhook_sources;
 mod webhooks;

@@ -57,6 +57,7 @@ const TABLE: &[(&str, Stranger)] = &[
     ("rotateWebhookSecret", Sees404),
     ("testWebhookSource", Sees404),
     ("deliverWebhook", Apart),
+    ("deliverWebhookByQuery", Apart),
     ("deliverWebhookToSecretUrl", Apart),
     ("listDeadLetters", SeesNothing),
     ("getDeadLetter", Sees404),

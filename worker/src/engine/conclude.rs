@@ -21,7 +21,7 @@ use super::{
     run::{Outcome, RunInfo, policy_of},
     truth::Truth,
 };
-use crate::handler::{Effects, Handlers, JobContext, JobError, chain};
+use crate::handler::{Effects, Handlers, JobContext, JobError, Quoting, chain};
 
 /// A job of a kind that this worker does not know waits this long for a worker that does.
 const UNKNOWN_KIND_DELAY: Duration = Duration::from_secs(30);
@@ -74,6 +74,8 @@ struct Why {
     outcome: runs::Outcome,
     class: String,
     error: String,
+    /// What the log is told, where the error may not stand there.
+    logged: Option<String>,
     /// Whether another attempt may help.
     again: bool,
 }
@@ -101,20 +103,23 @@ impl Concluder {
                 outcome: runs::Outcome::Failed,
                 class: "snoozed_too_often".to_owned(),
                 error: format!("put off {} times: {}", info.meta.snoozes, chain(&*source)),
+                logged: None,
                 again: false,
             },
-            Outcome::Error(JobError::Retry { class, source }) => failed(class, chain(&*source), true),
-            Outcome::Error(JobError::Fail { class, source }) => failed(class, chain(&*source), false),
+            Outcome::Error(JobError::Retry { class, source }) => erred(class, &*source, true),
+            Outcome::Error(JobError::Fail { class, source }) => erred(class, &*source, false),
             Outcome::TimedOut => Why {
                 outcome: runs::Outcome::TimedOut,
                 class: "timeout".to_owned(),
                 error: format!("exceeded its time limit of {} ms", info.timeout.as_millis()),
+                logged: None,
                 again: true,
             },
             Outcome::Panicked(message) => Why {
                 outcome: runs::Outcome::Panicked,
                 class: "panic".to_owned(),
                 error: format!("panicked: {}", message.replace('\0', "\u{fffd}")),
+                logged: None,
                 again: true,
             },
         };
@@ -123,7 +128,8 @@ impl Concluder {
 
     /// Makes a job a dead letter whose process died, or which vanished with its workers too often.
     pub(crate) async fn convict(&self, info: &RunInfo, error: String, elapsed: Duration) -> Conclusion {
-        let why = Why { outcome: runs::Outcome::Crashed, class: "poison".to_owned(), error, again: false };
+        let why =
+            Why { outcome: runs::Outcome::Crashed, class: "poison".to_owned(), error, logged: None, again: false };
         self.fail(info, &policy_of(&self.handlers, &info.kind), why, elapsed).await
     }
 
@@ -200,7 +206,7 @@ impl Concluder {
         tracing::warn!(
             job.max_attempts = info.max_attempts,
             error.class = failure.class,
-            error = failure.error,
+            error = why.logged.as_ref().unwrap_or(&failure.error),
             "{}",
             if again { "attempt failed; another one follows" } else { "attempt failed; the job is a dead letter" }
         );
@@ -284,7 +290,12 @@ fn refused(error: &sqlx::Error) -> Why {
 }
 
 fn failed(class: &str, error: String, again: bool) -> Why {
-    Why { outcome: runs::Outcome::Failed, class: class.to_owned(), error, again }
+    Why { outcome: runs::Outcome::Failed, class: class.to_owned(), error, logged: None, again }
+}
+
+fn erred(class: &str, source: &(dyn std::error::Error + Send + Sync + 'static), again: bool) -> Why {
+    let logged = source.downcast_ref::<Quoting>().map(|error| error.logged.clone());
+    Why { logged, ..failed(class, chain(source), again) }
 }
 
 /// What a job has been through after its conclusion.

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use sqlx::PgConnection;
 
 use crate::crm::Clients;
-use crate::handler::{Effects, Handler, JobContext, JobError, Write};
+use crate::handler::{Effects, Handler, JobContext, JobError, Quoting, Write};
 
 pub(crate) struct WebhookHandler {
     pub(crate) clients: Arc<Clients>,
@@ -38,7 +38,9 @@ impl WebhookHandler {
         }
         JobRequest::new(kind, payload).check(&self.kinds).map_err(|SubmitError(fields)| {
             let wrong: Vec<String> = fields.iter().map(ToString::to_string).collect();
-            JobError::fail("webhook_payload", wrong.join("; "))
+            // Names of fields, and what a parser tells of a value, are the sender's words.
+            let logged = format!("{} fields of the delivery do not fit its kind", wrong.len());
+            JobError::fail("webhook_payload", Quoting { quoting: wrong.join("; "), logged })
         })
     }
 }

@@ -4,6 +4,7 @@ mod configuration;
 mod ledger;
 mod postgres;
 mod redis;
+mod secrets;
 
 use std::time::Duration;
 
@@ -69,7 +70,7 @@ pub async fn run(out: Output) -> Result<()> {
     let mut report = Report::new(out);
     report.all(&configuration::checks(&config))?;
     if let Some(database) = &config.database {
-        report.all(&postgres::checks(database, config.retention.as_ref()).await)?;
+        report.all(&postgres::checks(database, &config).await)?;
     }
     if let Some(url) = &config.redis_url {
         report.all(&redis::checks(url).await)?;

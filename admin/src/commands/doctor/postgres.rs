@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use chrono::Utc;
 use millrace_shared::{
-    config::{DatabaseConfig, RetentionConfig},
+    config::{DatabaseConfig, PartialConfig},
     db::{
         self,
         server::{self, ServerFacts},
@@ -18,13 +18,13 @@ use crate::{commands::migrate, exit::chain, ui};
 /// The oldest major version whose features are used.
 const LEAST_VERSION: i32 = 14;
 
-pub async fn checks(config: &DatabaseConfig, retention: Option<&RetentionConfig>) -> Vec<Check> {
+pub async fn checks(database: &DatabaseConfig, config: &PartialConfig) -> Vec<Check> {
     const NAME: &str = "postgres";
     let away = |error: sqlx::Error| {
         let found = chain(&error.into());
         vec![Check::failed(NAME, format!("no connection: {found}"), "start Postgres, or correct DATABASE_URL")]
     };
-    let pool = match db::pool(config, "millrace doctor") {
+    let pool = match db::pool(database, "millrace doctor") {
         Ok(pool) => pool,
         Err(error) => return away(error),
     };
@@ -43,13 +43,14 @@ pub async fn checks(config: &DatabaseConfig, retention: Option<&RetentionConfig>
         version(&facts),
         role(&facts),
         durability(&facts),
-        room(&facts, config.max_connections),
+        room(&facts, database.max_connections),
     ];
     let migrations = migrations(&mut connection).await;
     let migrated = migrations.status == Status::Ok;
     checks.push(migrations);
     if migrated {
-        checks.extend(super::ledger::checks(&mut connection, retention).await);
+        checks.extend(super::ledger::checks(&mut connection, config.retention.as_ref()).await);
+        checks.push(super::secrets::check(&mut connection, config.keyring.as_ref()).await);
     }
     let skew = super::redis::skew(facts.now, Utc::now() - took / 2);
     checks.push(Check::ok("postgres clock", skew));

@@ -22,7 +22,7 @@ pub struct Arrival {
     pub fingerprint: [u8; 32],
     /// As the sender calls its body.
     pub content_type: Option<String>,
-    /// The raw bytes.
+    /// The raw bytes; of a delivery without any, [what it says](crate::webhook::Verified::said).
     pub body: Vec<u8>,
     /// The job that it becomes.
     pub job: JobId,
@@ -99,14 +99,19 @@ pub async fn forget_body(connection: &mut PgConnection, org: OrgId, id: EventId)
     Ok(())
 }
 
-/// Forgets deliveries that came longer ago than `age`, `limit` at most, whoever's they are; gives how many.
+/// Forgets deliveries that came longer ago than `age`, `limit` at most, whoever's they are; gives how many. What a job still needs stays: one that has not
+/// ended, or a dead letter that may be replayed.
 ///
 /// # Errors
 /// When the database is away.
 pub async fn forget_old(connection: &mut PgConnection, age: Duration, limit: i64) -> sqlx::Result<u64> {
     let done = sqlx::query(
         "DELETE FROM webhook_events WHERE id IN (
-             SELECT id FROM webhook_events WHERE received_at < now() - $1 ORDER BY received_at LIMIT $2 FOR UPDATE SKIP LOCKED)",
+             SELECT event.id FROM webhook_events AS event
+             WHERE received_at < now() - $1 AND (body IS NULL OR NOT EXISTS (
+                 SELECT FROM jobs WHERE jobs.id = event.job_id AND jobs.org_id = event.org_id
+                     AND (finished_at IS NULL OR (state = 'dead' AND discarded_at IS NULL))))
+             ORDER BY received_at LIMIT $2 FOR UPDATE OF event SKIP LOCKED)",
     )
     .bind(PgInterval::try_from(age).map_err(sqlx::Error::Encode)?)
     .bind(limit)

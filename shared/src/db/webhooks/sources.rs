@@ -8,6 +8,7 @@ use sqlx::postgres::types::PgInterval;
 use sqlx::types::Json;
 use sqlx::{FromRow, PgConnection};
 
+use crate::db::sealed::WEBHOOK_SECRETS;
 use crate::ids::{ConnectionId, OrgId, SecretId, SourceId};
 use crate::seal::{Place, Sealed};
 use crate::webhook::Scheme;
@@ -153,7 +154,7 @@ impl SecretRecord {
     /// Where a secret is, which its seal is bound to.
     #[must_use]
     pub fn place_of(org: OrgId, id: SecretId) -> Place {
-        Place { column: "webhook_secrets.sealed", org, row: id.0 }
+        WEBHOOK_SECRETS.place(org, id.0)
     }
 
     /// Where this one is.
@@ -251,24 +252,34 @@ pub async fn keyholders(
     .bind(ids)
     .fetch_all(&mut *connection)
     .await?;
-    let orgs: Vec<OrgId> = sources.iter().map(|source| source.org_id).collect();
-    let of: Vec<SourceId> = sources.iter().map(|source| source.id).collect();
+    Ok(with_secrets(connection, sources).await?.into_iter().map(|found| (found.0.id, found)).collect())
+}
+
+/// Sources, each with the secrets that verify now, the newest first; in their order, by one statement for all.
+///
+/// # Errors
+/// When the database is away.
+pub async fn with_secrets(
+    connection: &mut PgConnection,
+    sources: Vec<Source>,
+) -> sqlx::Result<Vec<(Source, Vec<SecretRecord>)>> {
     let held: Vec<Held> = sqlx::query_as(
         "SELECT source_id, secret.id, sealed, created_at, valid_until
          FROM UNNEST($1::uuid[], $2::uuid[]) AS asked (org, source)
          JOIN webhook_secrets AS secret ON secret.org_id = asked.org AND secret.source_id = asked.source
          WHERE valid_until IS NULL OR valid_until > now() ORDER BY secret.id DESC",
     )
-    .bind(orgs)
-    .bind(of)
+    .bind(sources.iter().map(|source| source.org_id).collect::<Vec<_>>())
+    .bind(sources.iter().map(|source| source.id).collect::<Vec<_>>())
     .fetch_all(connection)
     .await?;
-    let mut found: HashMap<SourceId, (Source, Vec<SecretRecord>)> =
-        sources.into_iter().map(|source| (source.id, (source, Vec::new()))).collect();
+    let mut secrets: HashMap<SourceId, Vec<SecretRecord>> = HashMap::new();
     for Held { source_id, secret } in held {
-        if let Some((_, secrets)) = found.get_mut(&source_id) {
-            secrets.push(secret);
-        }
+        secrets.entry(source_id).or_default().push(secret);
     }
-    Ok(found)
+    let of = |source: Source| {
+        let secrets = secrets.remove(&source.id).unwrap_or_default();
+        (source, secrets)
+    };
+    Ok(sources.into_iter().map(of).collect())
 }
