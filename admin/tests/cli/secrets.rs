@@ -38,6 +38,7 @@ async fn sealed(place: &Place, keys: &str, count: usize) -> Result<Vec<SecretId>
     let (ring, source) = (ring(keys)?, SourceId::new());
     let mut connection = place.connection().await?;
     let new = webhooks::NewSource {
+        connection_id: None,
         id: source,
         org: place.org,
         name: "Weir",

@@ -29,6 +29,7 @@ impl Deliveries {
         let mut connection = db.connection().await;
         sqlx::query("INSERT INTO organisations (id) VALUES ($1)").bind(org).execute(&mut connection).await.unwrap();
         let new = NewSource {
+            connection_id: None,
             id: source,
             org,
             name: "Weir",

@@ -76,6 +76,7 @@ const OPERATORS: &[&str] = &[
     "limitQueue",
     "getOrganisationLimits",
     "limitOrganisation",
+    "resolveConflict",
 ];
 
 #[tokio::test]

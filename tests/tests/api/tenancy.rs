@@ -50,6 +50,24 @@ const TABLE: &[(&str, Stranger)] = &[
     ("changeSchedule", Sees404),
     ("deleteSchedule", Sees404),
     ("runSchedule", Sees404),
+    ("createConnection", Apart),
+    ("listConnections", SeesNothing),
+    ("getConnection", Sees404),
+    ("changeConnection", Sees404),
+    ("deleteConnection", Sees404),
+    ("replaceCredentials", Sees404),
+    ("syncConnection", Sees404),
+    ("listSyncs", Sees404),
+    ("listDrift", Sees404),
+    ("startOauth", Sees404),
+    ("oauthCallback", Apart),
+    // Copies come from a CRM; the tests of these have a stranger ask for some.
+    ("listRecords", Apart),
+    ("exportRecords", Apart),
+    ("getRecord", Sees404),
+    ("changeRecord", Sees404),
+    ("listConflicts", Apart),
+    ("resolveConflict", Sees404),
     ("createWebhookSource", Apart),
     ("listWebhookSources", SeesNothing),
     ("getWebhookSource", Sees404),
@@ -88,6 +106,7 @@ struct Ours {
     asset: String,
     source: String,
     schedule: String,
+    connection: String,
 }
 
 impl Ours {
@@ -102,6 +121,9 @@ impl Ours {
         let source = client.post("/v1/webhook-sources", &source).await?.expect(201)?;
         let schedule = json!({ "name": "Ours", "kind": "probe", "every": "1d" });
         let schedule = client.post("/v1/schedules", &schedule).await?.expect(201)?;
+        let auth = json!({ "type": "token", "token": "ours" });
+        let connection = json!({ "name": "Ours", "provider": "hubspot", "auth": auth });
+        let connection = client.post("/v1/connections", &connection).await?.expect(201)?;
         let id = |value: &Value| value.as_str().map(str::to_owned).context("no id");
         Ok(Self {
             waiting: id(&waiting["id"])?,
@@ -109,6 +131,7 @@ impl Ours {
             asset: id(&uploaded["asset"]["id"])?,
             source: id(&source["id"])?,
             schedule: id(&schedule["id"])?,
+            connection: id(&connection["id"])?,
         })
     }
 
@@ -117,6 +140,7 @@ impl Ours {
             "Assets" => &self.asset,
             "Webhooks" => &self.source,
             "Schedules" => &self.schedule,
+            "CRM" => &self.connection,
             _ => &self.waiting,
         };
         operation.path.replace("{id}", id).replace("{job_id}", &self.dead).replace("{queue}", "probe")
@@ -130,6 +154,8 @@ impl Ours {
         assert_eq!(source["secrets"].as_array().map(Vec::len), Some(1));
         let schedule = client.get(&format!("/v1/schedules/{}", self.schedule)).await?.expect(200)?;
         assert_eq!((&schedule["paused"], &schedule["last_job_id"]), (&json!(false), &Value::Null));
+        let connection = client.get(&format!("/v1/connections/{}", self.connection)).await?.expect(200)?;
+        assert_eq!(connection["conflict_policy"], "crm_wins");
         let text = client.get(&format!("/v1/assets/{}/text", self.asset)).await?;
         assert_eq!((text.status, text.text().trim()), (200, "Words that are ours alone."));
         Ok(())
@@ -141,7 +167,11 @@ async fn call(client: &Client, operation: &Operation, path: &str) -> Result<Repl
     let mut request = client.request(operation.method.clone(), &format!("{path}{query}"));
     if operation.body.as_deref() == Some("application/json") && operation.body_is_required {
         request = request.json(&match operation.id.as_str() {
-            "rotateWebhookSecret" | "changeSchedule" => json!({}),
+            "rotateWebhookSecret" | "changeSchedule" | "syncConnection" => json!({}),
+            "changeConnection" => json!({ "conflict_policy": "manual" }),
+            "replaceCredentials" => json!({ "auth": { "type": "token", "token": "theirs" } }),
+            "changeRecord" => json!({ "fields": { "name": "Theirs" } }),
+            "resolveConflict" => json!({ "take": "crm" }),
             "testWebhookSource" => json!({ "headers": {}, "body": "" }),
             _ => json!({ "filter": {} }),
         });
@@ -167,8 +197,14 @@ async fn another_organisations_anything_does_not_exist() -> Result<()> {
             Sees404 => {
                 let theirs = call(&stranger, operation, &ours.fill(operation)).await?;
                 let mut theirs = problem(&theirs, 404, "not_found");
-                let nobodys =
-                    Ours { waiting: nobody(), dead: nobody(), asset: nobody(), source: nobody(), schedule: nobody() };
+                let nobodys = Ours {
+                    waiting: nobody(),
+                    dead: nobody(),
+                    asset: nobody(),
+                    source: nobody(),
+                    schedule: nobody(),
+                    connection: nobody(),
+                };
                 let mut nobodys =
                     problem(&call(&stranger, operation, &nobodys.fill(operation)).await?, 404, "not_found");
                 theirs["request_id"].take();

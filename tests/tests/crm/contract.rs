@@ -107,6 +107,8 @@ async fn in_mid_scan(world: &World, provider: &'static str) -> Result<()> {
     connected.first_sync().await?;
     // What changed behind the scan is for the next one; what was there all the time must be there now.
     connected.sync("incremental").await?;
+    // Whatever is still to change would do so behind the last scan.
+    connected.account.delete("/mutate").await?;
     connected.sync("full").await?;
     connected.becomes_a_copy(Duration::from_secs(60)).await
 }

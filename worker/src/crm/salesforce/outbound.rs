@@ -24,11 +24,7 @@ pub(super) fn read(body: &[u8]) -> Result<Delivered, String> {
                 }
                 path.push(name);
             }
-            Event::End(_) => {
-                if path.pop().as_deref() == Some("sObject") {
-                    sort = None;
-                }
-            }
+            Event::End(_) if path.pop().as_deref() == Some("sObject") => sort = None,
             Event::Text(text) => {
                 let text = text.decode().map_err(|_| "it is no text".to_owned())?.trim().to_owned();
                 match path.iter().rev().take(2).map(String::as_str).collect::<Vec<_>>().as_slice() {
