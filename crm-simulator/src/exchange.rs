@@ -129,7 +129,7 @@ impl Reply {
     pub(crate) fn bytes(&self) -> Vec<u8> {
         match &self.content {
             Content::Empty => Vec::new(),
-            Content::Json(value) => value.to_string().into_bytes(),
+            Content::Json(value) => serde_json::to_vec(value).unwrap_or_default(),
             Content::Raw(bytes) => bytes.clone(),
         }
     }

@@ -75,11 +75,11 @@ pub(super) fn search(state: &mut State, call: &Call<'_>, object: Object) -> Answ
     }
     let sort = Sort::of(&query, object)?;
     let indexed_until = call.now_ms - state.switches.search_lag_ms;
-    let mut found = find(&state.store, object, &query, indexed_until);
+    let mut found = Finder { store: &state.store, object, query: &query, sort: &sort }.find(indexed_until);
     sort.apply(&state.store, object, &mut found);
 
     let total = found.len();
-    let page: Vec<u64> = found.into_iter().skip(after).take(limit).map(|(_, id)| id).collect();
+    let page: Vec<u64> = found.into_iter().skip(after).take(limit).collect();
     let asked: Vec<&str> = query.properties.iter().map(String::as_str).collect();
     let table = state.store.table(object);
     let rows = page.iter().filter_map(|id| table.get(*id));
@@ -126,40 +126,84 @@ fn number(given: Option<&Value>, name: &str) -> Result<Option<usize>, Reply> {
     number.map(Some).ok_or_else(|| invalid(&format!("Unable to parse value for {name}: {given}")))
 }
 
-/// What fits, with the times of change, in the order of these.
-fn find(store: &Store, object: Object, query: &Query, indexed_until: i64) -> Vec<(i64, u64)> {
-    let bounds = query.filter_groups.iter().map(|group| group.bounds(object));
-    let (from, end) =
-        bounds.reduce(|one, other| (one.0.min(other.0), one.1.max(other.1))).unwrap_or((i64::MIN, i64::MAX));
-    let table = store.table(object);
-    let within = table.updated_between(from, end.min(indexed_until.saturating_add(1)));
-    // One group of filters by time alone asks for no more than those bounds.
-    let is_by_time_alone = match query.filter_groups.as_slice() {
-        [] => true,
-        [one] => one.filters.iter().all(|filter| filter.is_bound(object)),
-        _ => false,
-    };
-    if is_by_time_alone && query.query.is_none() {
-        return within.to_vec();
-    }
-    let fits = |row: &Row| {
-        let is_in = query.filter_groups.is_empty()
-            || query
-                .filter_groups
-                .iter()
-                .any(|group| group.filters.iter().all(|filter| filter.fits(store, object, row)));
-        is_in
-            && query.query.as_ref().is_none_or(|words| row.shown_name().to_lowercase().contains(&words.to_lowercase()))
-    };
-    within.iter().filter(|(_, id)| table.get(*id).is_some_and(fits)).copied().collect()
+/// From the first, before the second.
+type Span = (i64, i64);
+
+const EVERYTHING: Span = (i64::MIN, i64::MAX);
+
+fn is_within(span: Span, value: i64) -> bool {
+    span.0 <= value && value < span.1
 }
 
-impl Group {
-    /// The times of change that records in it have: from this one, before that one.
-    fn bounds(&self, object: Object) -> (i64, i64) {
-        let bounds = self.filters.iter().filter(|filter| filter.is_bound(object)).map(Filter::bounds);
-        bounds.fold((i64::MIN, i64::MAX), |one, other| (one.0.max(other.0), one.1.min(other.1)))
+struct Finder<'a> {
+    store: &'a Store,
+    object: Object,
+    query: &'a Query,
+    sort: &'a Sort,
+}
+
+impl Finder<'_> {
+    /// What fits, by id where that is the order that is wanted, else by the time of the last change.
+    fn find(&self, indexed_until: i64) -> Vec<u64> {
+        let table = self.store.table(self.object);
+        let ids = self.span(|filter| filter.property_name == "hs_object_id");
+        let times = self.span(|filter| properties::is_modified(self.object, &filter.property_name));
+        let times = (times.0, times.1.min(indexed_until.saturating_add(1)));
+        let candidates: Box<dyn Iterator<Item = u64>> = if self.sort.property == "hs_object_id" {
+            let first = table.live_ids().partition_point(|id| number_of(*id) < ids.0);
+            let within = table.live_ids()[first..].iter().copied().take_while(move |id| number_of(*id) < ids.1);
+            // A scan by id bounds no times, and then there is nothing to look up.
+            let all = table.by_update();
+            let is_any = [all.first(), all.last()].iter().flatten().all(|(at, _)| is_within(times, *at));
+            let is_in_time =
+                move |id: &u64| is_any || table.get(*id).is_some_and(|row| is_within(times, row.updated_at_ms));
+            Box::new(within.filter(is_in_time))
+        } else {
+            let within = table.updated_between(times.0, times.1).iter().map(|(_, id)| *id);
+            Box::new(within.filter(move |id| is_within(ids, number_of(*id))))
+        };
+        if self.is_by_spans_alone() {
+            return candidates.collect();
+        }
+        candidates.filter(|id| table.get(*id).is_some_and(|row| self.fits(row))).collect()
     }
+
+    /// What the bounds of these filters leave, in any of the groups.
+    fn span(&self, is_meant: impl Fn(&Filter) -> bool) -> Span {
+        let of_group = |group: &Group| {
+            let bounds =
+                group.filters.iter().filter(|filter| filter.has_bounds() && is_meant(filter)).map(Filter::bounds);
+            bounds.fold(EVERYTHING, |one, other| (one.0.max(other.0), one.1.min(other.1)))
+        };
+        let groups = self.query.filter_groups.iter().map(of_group);
+        groups.reduce(|one, other| (one.0.min(other.0), one.1.max(other.1))).unwrap_or(EVERYTHING)
+    }
+
+    /// Whether the spans say all that the filters say.
+    fn is_by_spans_alone(&self) -> bool {
+        let is_bound = |filter: &Filter| {
+            let name = filter.property_name.as_str();
+            filter.has_bounds() && (name == "hs_object_id" || properties::is_modified(self.object, name))
+        };
+        let is_plain = match self.query.filter_groups.as_slice() {
+            [] => true,
+            [one] => one.filters.iter().all(is_bound),
+            _ => false,
+        };
+        is_plain && self.query.query.is_none()
+    }
+
+    fn fits(&self, row: &Row) -> bool {
+        let groups = &self.query.filter_groups;
+        let fits = |filter: &Filter| filter.fits(self.store, self.object, row);
+        let words = self.query.query.as_ref().map(|words| words.to_lowercase());
+        (groups.is_empty() || groups.iter().any(|group| group.filters.iter().all(fits)))
+            && words.is_none_or(|words| row.shown_name().to_lowercase().contains(&words))
+    }
+}
+
+fn number_of(id: u64) -> i64 {
+    i64::try_from(id).unwrap_or(i64::MAX)
 }
 
 impl Filter {
@@ -177,12 +221,11 @@ impl Filter {
         Err(error(400, "VALIDATION_ERROR", &format!("A filter on {} lacks its value", self.property_name)))
     }
 
-    fn is_bound(&self, object: Object) -> bool {
-        let has_bounds = matches!(self.operator.as_str(), "EQ" | "LT" | "LTE" | "GT" | "GTE" | "BETWEEN");
-        has_bounds && properties::is_modified(object, &self.property_name)
+    fn has_bounds(&self) -> bool {
+        matches!(self.operator.as_str(), "EQ" | "LT" | "LTE" | "GT" | "GTE" | "BETWEEN")
     }
 
-    fn bounds(&self) -> (i64, i64) {
+    fn bounds(&self) -> Span {
         let read = |value: Option<&Value>| value.and_then(time_of);
         let Some(value) = read(self.value.as_ref()) else { return (i64::MAX, i64::MIN) };
         match self.operator.as_str() {
@@ -196,6 +239,15 @@ impl Filter {
     }
 
     fn fits(&self, store: &Store, object: Object, row: &Row) -> bool {
+        // What scans filter by, without writing it down for each record.
+        let number = match self.property_name.as_str() {
+            "hs_object_id" => Some(number_of(row.id)),
+            name if properties::is_modified(object, name) => Some(row.updated_at_ms),
+            _ => None,
+        };
+        if let Some(number) = number.filter(|_| self.has_bounds()) {
+            return is_within(self.bounds(), number);
+        }
         let has = properties::property(store, object, row, &self.property_name);
         match (self.operator.as_str(), &has) {
             ("HAS_PROPERTY", has) => return has.is_some(),
@@ -278,14 +330,12 @@ impl Sort {
         }
     }
 
-    /// `found` comes in the order of the last change.
-    fn apply(&self, store: &Store, object: Object, found: &mut [(i64, u64)]) {
+    /// `found` comes by id where that is wanted, else in the order of the last change.
+    fn apply(&self, store: &Store, object: Object, found: &mut [u64]) {
         let table = store.table(object);
-        if self.property == "hs_object_id" {
-            found.sort_by_key(|(_, id)| *id);
-        } else if !properties::is_modified(object, &self.property) {
+        if self.property != "hs_object_id" && !properties::is_modified(object, &self.property) {
             let is_created = self.property == "createdate" || self.property == "hs_createdate";
-            found.sort_by_cached_key(|(_, id)| {
+            found.sort_by_cached_key(|id| {
                 let row = table.get(*id);
                 let created = row.filter(|_| is_created).map(|row| row.created_at_ms);
                 let value = row

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::entity;
 use crate::account::State;
+use crate::exchange::document;
 use crate::provider::Object;
 use crate::rows::{CustomField, FieldKind, Outcome, Row, text_or_null};
 use crate::serve::Call;
@@ -28,6 +29,7 @@ impl Shape<'_> {
             Object::Deals => self.lead(row),
             _ => self.person_or_company(object, row),
         };
+        shown["custom_fields_values"] = self.fields(object, row);
         shown["_links"] = self.link(object, row);
         shown["_embedded"] = self.embedded(object, row);
         shown
@@ -66,7 +68,6 @@ impl Shape<'_> {
             "closed_at": if is_open { Value::Null } else { seconds(row.updated_at_ms).into() },
             "closest_task_at": null,
             "is_deleted": false,
-            "custom_fields_values": self.fields(Object::Deals, row),
             "score": null,
             "account_id": self.state.store.account_id,
             "labor_cost": null,
@@ -85,7 +86,6 @@ impl Shape<'_> {
             "updated_at": seconds(row.updated_at_ms),
             "closest_task_at": null,
             "is_deleted": false,
-            "custom_fields_values": self.fields(object, row),
             "account_id": self.state.store.account_id,
         });
         if object == Object::Contacts {
@@ -132,16 +132,16 @@ impl Shape<'_> {
     fn fields(&self, object: Object, row: &Row) -> Value {
         let mut fields = Vec::new();
         if !row.job_title.is_empty() {
-            fields.push(own((POSITION, "Position", "POSITION", "text"), &[json!({"value": row.job_title})]));
+            fields.push(own((POSITION, "Position", "POSITION", "text"), vec![json!({"value": row.job_title})]));
         }
         if !row.phones.is_empty() {
-            fields.push(own((PHONE, "Phone", "PHONE", "multitext"), &several(&row.phones, PHONE)));
+            fields.push(own((PHONE, "Phone", "PHONE", "multitext"), several(&row.phones, PHONE)));
         }
         if !row.emails.is_empty() {
-            fields.push(own((EMAIL, "Email", "EMAIL", "multitext"), &several(&row.emails, EMAIL)));
+            fields.push(own((EMAIL, "Email", "EMAIL", "multitext"), several(&row.emails, EMAIL)));
         }
         if !row.website.is_empty() {
-            fields.push(own((WEB, "Web", "WEB", "url"), &[json!({"value": row.website})]));
+            fields.push(own((WEB, "Web", "WEB", "url"), vec![json!({"value": row.website})]));
         }
         let custom = self.state.store.custom_fields.iter().filter(|field| field.object == object);
         fields.extend(custom.filter_map(|field| Some(custom_field(field, row.custom.get(&field.key)?))));
@@ -154,8 +154,14 @@ fn number(text: &str) -> Value {
     text.parse::<u64>().map_or(Value::Null, Value::from)
 }
 
-fn own((id, name, code, kind): (u64, &str, &str, &str), values: &[Value]) -> Value {
-    json!({"field_id": id, "field_name": name, "field_code": code, "field_type": kind, "values": values})
+fn own((id, name, code, kind): (u64, &str, &str, &str), values: Vec<Value>) -> Value {
+    document([
+        ("field_id", id.into()),
+        ("field_name", name.into()),
+        ("field_code", code.into()),
+        ("field_type", kind.into()),
+        ("values", values.into()),
+    ])
 }
 
 fn several(all: &[String], field: u64) -> Vec<Value> {
@@ -182,13 +188,13 @@ fn custom_field(field: &CustomField, value: &Value) -> Value {
         FieldKind::Choice => ("select", vec![chosen(value)]),
         FieldKind::Choices => ("multiselect", value.as_array().into_iter().flatten().map(chosen).collect()),
     };
-    json!({
-        "field_id": id,
-        "field_name": field.name,
-        "field_code": null,
-        "field_type": kind,
-        "values": values,
-    })
+    document([
+        ("field_id", id.into()),
+        ("field_name", field.name.as_str().into()),
+        ("field_code", Value::Null),
+        ("field_type", kind.into()),
+        ("values", values.into()),
+    ])
 }
 
 pub(super) fn note(state: &State, call: &Call<'_>, object: Object, row: &Row) -> Value {

@@ -37,7 +37,7 @@ fn common(store: &Store, object: Object, row: &Row) -> Value {
     let fields = store.custom_fields.iter().filter(|field| field.object == object);
     let custom: serde_json::Map<String, Value> =
         fields.map(|field| (field.key.clone(), row.custom.get(&field.key).cloned().unwrap_or_default())).collect();
-    json!({
+    let mut shown = json!({
         "id": row.id,
         "owner_id": row.owner,
         "add_time": iso_seconds(row.created_at_ms),
@@ -45,8 +45,9 @@ fn common(store: &Store, object: Object, row: &Row) -> Value {
         "is_deleted": !row.is_live(),
         "visible_to": 3,
         "label_ids": [],
-        "custom_fields": custom,
-    })
+    });
+    shown["custom_fields"] = custom.into();
+    shown
 }
 
 fn labelled(all: &[String], labels: [&str; 3]) -> Value {

@@ -86,16 +86,20 @@ impl Table {
 
     /// Adds a record, or puts it in the place of the one with its id, which it gives back.
     pub(crate) fn put(&mut self, row: Row) -> Option<Row> {
-        let before = self.take(row.id);
         self.begin_ids_after(row.id);
-        let change = (row.updated_at_ms, row.id);
-        if row.is_live() {
-            insert_sorted(&mut self.live, row.id);
-            insert_sorted(&mut self.live_by_update, change);
-        } else {
-            insert_sorted(&mut self.deleted_by_update, change);
+        let (id, change, is_live) = (row.id, (row.updated_at_ms, row.id), row.is_live());
+        let before = self.rows.insert(id, row);
+        let was_live = before.as_ref().is_some_and(Row::is_live);
+        if let Some(before) = &before {
+            let updates = if was_live { &mut self.live_by_update } else { &mut self.deleted_by_update };
+            remove_sorted(updates, &(before.updated_at_ms, id));
         }
-        self.rows.insert(row.id, row);
+        insert_sorted(if is_live { &mut self.live_by_update } else { &mut self.deleted_by_update }, change);
+        match (was_live, is_live) {
+            (false, true) => insert_sorted(&mut self.live, id),
+            (true, false) => remove_sorted(&mut self.live, &id),
+            _ => {}
+        }
         before
     }
 

@@ -95,7 +95,8 @@ async fn an_organisation_has_no_more_than_it_may_have_however_many_are_made_at_o
     let (org, other) = (org(&db).await, org(&db).await);
     let limits = ScheduleLimits { most: 3, ..LIMITS };
     let attempts = (0..8).map(|_| async {
-        let mut transaction = db.pool.begin().await.unwrap();
+        let mut connection = db.connection().await;
+        let mut transaction = connection.begin().await.unwrap();
         let made = schedules::create(&mut transaction, org, draft("one"), (&db.kinds, &limits)).await;
         tokio::time::sleep(Duration::from_millis(30)).await;
         transaction.commit().await.unwrap();
