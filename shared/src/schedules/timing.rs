@@ -114,7 +114,7 @@ impl Timing {
         }
     }
 
-    /// How many ticks were after `tick`, up to `now`: `MOST_COUNTED` at most where they are those of a cron expression.
+    /// How many ticks were after `tick`, up to `now`: 1,000 at most where they are those of a cron expression.
     #[must_use]
     pub fn missed(&self, tick: DateTime<Utc>, now: DateTime<Utc>) -> i64 {
         match self {
