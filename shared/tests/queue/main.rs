@@ -21,3 +21,4 @@ mod push;
 mod rates;
 mod view;
 mod wake;
+mod windows;
