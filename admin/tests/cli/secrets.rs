@@ -1,8 +1,12 @@
 //! Keys are replaced: what an older one has sealed is sealed anew, what cannot be opened is named, and nothing is shown.
 
-use std::{collections::BTreeMap, process::Stdio, time::Duration};
+use std::{
+    collections::BTreeMap,
+    process::Stdio,
+    time::{Duration, Instant},
+};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use millrace_shared::{
     db::{sealed::WEBHOOK_SECRETS, webhooks},
     ids::{OrgId, SecretId, SourceId},
@@ -156,7 +160,9 @@ async fn what_cannot_be_opened_is_named_and_the_rest_is_done() -> Result<()> {
 async fn somebody_waits(connection: &mut PgConnection) -> Result<()> {
     let waits =
         "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')";
+    let begun = Instant::now();
     while !sqlx::query_scalar::<_, bool>(waits).fetch_one(&mut *connection).await? {
+        ensure!(begun.elapsed() < Duration::from_secs(60), "nobody waits for a lock");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     Ok(())
