@@ -167,7 +167,7 @@ impl Api<'_> {
     async fn try_call(&self, call: &Call) -> Result<Answer, CrmError> {
         let proof = self.proof().await?;
         let api = self.addresses.lock().await.api.clone();
-        let mut request = self.clients.http.request(call.method.clone(), format!("{api}{}", call.path));
+        let mut request = self.clients.http()?.request(call.method.clone(), format!("{api}{}", call.path));
         request = request.header(proof.0, proof.1).header(ACCEPT, "application/json");
         if let Some(body) = &call.body {
             request = request.json(body);

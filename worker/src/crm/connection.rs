@@ -1,6 +1,6 @@
 //! What a job needs to call an account, or why it has to wait.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use chrono::TimeDelta;
@@ -12,7 +12,7 @@ use rand::RngExt as _;
 use reqwest::redirect;
 use tokio::sync::Mutex;
 
-use super::{Api, Crms};
+use super::{Api, CrmError, Crms};
 use crate::handler::{JobContext, JobError};
 
 /// No breaker stays open for longer, and no job sleeps longer that waits for somebody to grant access again.
@@ -22,24 +22,37 @@ const USER_AGENT: &str = concat!("millrace/", env!("CARGO_PKG_VERSION"));
 
 /// What all jobs share that talk to CRMs.
 pub(crate) struct Clients {
-    pub(super) http: reqwest::Client,
+    /// Made for the first call: a worker that talks to no CRM needs no certificates.
+    http: OnceLock<reqwest::Client>,
     pub(super) config: CrmConfig,
     pub(super) keyring: Option<Keyring>,
     pub(super) crms: Crms,
 }
 
 impl Clients {
-    pub(crate) fn new(config: &CrmConfig, keyring: Option<Keyring>) -> anyhow::Result<Arc<Self>> {
-        let http = reqwest::Client::builder()
+    pub(crate) fn new(config: &CrmConfig, keyring: Option<Keyring>) -> Arc<Self> {
+        Arc::new(Self { http: OnceLock::new(), config: config.clone(), keyring, crms: Crms::new() })
+    }
+
+    pub(super) fn http(&self) -> Result<&reqwest::Client, CrmError> {
+        if let Some(http) = self.http.get() {
+            return Ok(http);
+        }
+        // A failure is not kept: what was missing may be there the next time.
+        let made = self.make_http().map_err(|_| CrmError::broken("the HTTP client could not be set up"))?;
+        Ok(self.http.get_or_init(|| made))
+    }
+
+    fn make_http(&self) -> reqwest::Result<reqwest::Client> {
+        reqwest::Client::builder()
             .user_agent(USER_AGENT)
             // A redirect would carry the token elsewhere.
             .redirect(redirect::Policy::none())
             .referer(false)
             .no_proxy()
-            .connect_timeout(config.connect_timeout)
-            .timeout(config.timeout)
-            .build()?;
-        Ok(Arc::new(Self { http, config: config.clone(), keyring, crms: Crms::new() }))
+            .connect_timeout(self.config.connect_timeout)
+            .timeout(self.config.timeout)
+            .build()
     }
 
     /// How far an incremental sync goes back behind the last one.

@@ -235,7 +235,7 @@ impl Api<'_> {
         proof: (HeaderName, HeaderValue),
     ) -> Result<Answer, CrmError> {
         let there = self.clients.config.endpoints.of(self.connection.provider(), Some(account));
-        self.clients.send(self.clients.http.get(format!("{}{path}", there.api)).header(proof.0, proof.1)).await
+        self.clients.send(self.clients.http()?.get(format!("{}{path}", there.api)).header(proof.0, proof.1)).await
     }
 
     async fn grant(&self, client: &OauthClient, grant: Grant<'_>) -> Result<Tokens, CrmError> {
@@ -255,7 +255,7 @@ impl Api<'_> {
 
     async fn ask_for_tokens(&self, fields: &Value) -> Result<Tokens, CrmError> {
         let url = self.addresses.lock().await.token.clone();
-        let request = self.clients.http.post(url);
+        let request = self.clients.http()?.post(url);
         let request = if self.crm.sends_grants_as_json() { request.json(fields) } else { request.form(fields) };
         let answer = self.clients.send(request).await?;
         match answer.status {

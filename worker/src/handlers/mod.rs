@@ -22,7 +22,7 @@ use crate::{crm::Clients, handler::Handlers};
 /// Where a handler cannot be set up.
 pub(crate) fn all(set: KindSet, config: &WorkerConfig) -> anyhow::Result<Handlers> {
     let kinds = Arc::new(Kinds::new(set));
-    let clients = Clients::new(&config.crm, config.common.keyring.clone())?;
+    let clients = Clients::new(&config.crm, config.common.keyring.clone());
     let handlers = Handlers::default()
         .with(asset::AssetHandler::new(config)?)
         .with(crm::ConnectHandler { clients: Arc::clone(&clients), kinds: Arc::clone(&kinds) })
