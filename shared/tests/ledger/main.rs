@@ -10,6 +10,7 @@ mod accept;
 mod assets;
 mod by_url;
 mod concurrency;
+mod crm;
 mod dead_letters;
 mod ends;
 mod family;

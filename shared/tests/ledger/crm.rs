@@ -1,0 +1,122 @@
+//! Copies of records: of two states the later one stays, whatever order they come in.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use millrace_shared::{
+    crm::{ConflictPolicy, Object, Provider},
+    db::PageRequest,
+    db::crm::{
+        connections::{self, NewConnection},
+        records::{self, Fields, ListRecords, Record, Seen, Written},
+    },
+    ids::{ConnectionId, OrgId},
+};
+use serde_json::json;
+use sqlx::PgConnection;
+
+use crate::support::*;
+
+struct Copies {
+    org: OrgId,
+    id: ConnectionId,
+    connection: PgConnection,
+}
+
+fn at(second: i64) -> DateTime<Utc> {
+    DateTime::UNIX_EPOCH + TimeDelta::seconds(1_700_000_000 + second)
+}
+
+/// A contact as a read met it, `name` being all that is known of it.
+fn contact(name: &str, updated: i64) -> Seen {
+    let mut digest = [0; 32];
+    digest[..name.len()].copy_from_slice(name.as_bytes());
+    Seen {
+        external_id: "7".to_owned(),
+        created_at: None,
+        updated_at: at(updated),
+        fields: Fields { name: Some(name.to_owned()), ..Fields::default() },
+        associations: Vec::new(),
+        raw: json!({ "name": name }),
+        digest,
+    }
+}
+
+impl Copies {
+    async fn new() -> Self {
+        let (db, org, id) = (Db::new().await, OrgId::new(), ConnectionId::new());
+        let mut connection = db.connection().await;
+        sqlx::query("INSERT INTO organisations (id) VALUES ($1)").bind(org).execute(&mut connection).await.unwrap();
+        let new = NewConnection {
+            id,
+            org,
+            provider: Provider::Hubspot,
+            name: "Weir",
+            account: None,
+            objects: &[Object::Contacts],
+            conflict_policy: ConflictPolicy::CrmWins,
+        };
+        connections::create(&mut connection, &new).await.unwrap();
+        Self { org, id, connection }
+    }
+
+    async fn store(&mut self, read: i64, seen: &Seen) -> Written {
+        let of = (self.org, self.id, Object::Contacts);
+        records::store(&mut self.connection, of, read, std::slice::from_ref(seen)).await.unwrap()
+    }
+
+    async fn gone(&mut self, read: i64) -> u64 {
+        let of = (self.org, self.id, Object::Contacts);
+        records::mark_gone(&mut self.connection, of, read, &[("7".to_owned(), None)]).await.unwrap()
+    }
+
+    async fn copy(&mut self) -> Record {
+        let asked = ListRecords { deleted: true, ..ListRecords::default() };
+        let page = PageRequest { after: None, limit: 10 };
+        let mut found = records::list(&mut self.connection, self.org, &asked, &page).await.unwrap().items;
+        assert_eq!(found.len(), 1);
+        found.remove(0)
+    }
+}
+
+#[tokio::test]
+async fn an_older_state_that_comes_late_changes_nothing() {
+    let mut copies = Copies::new().await;
+    assert_eq!(copies.store(5, &contact("new", 10)).await.created, 1);
+    // Whenever it was read: the record says itself that it is older.
+    for read in [1, 9] {
+        assert_eq!(copies.store(read, &contact("old", 9)).await.stale, 1);
+    }
+    // Of one second: by a read that began before.
+    assert_eq!(copies.store(4, &contact("as old", 10)).await.stale, 1);
+    let copy = copies.copy().await;
+    assert_eq!((copy.name.as_deref(), copy.version), (Some("new"), 1));
+    // By one that began later it is news.
+    assert_eq!(copies.store(6, &contact("newer", 10)).await.updated, 1);
+    assert_eq!(copies.store(2, &contact("newest", 11)).await.updated, 1);
+    assert_eq!(copies.copy().await.name.as_deref(), Some("newest"));
+}
+
+#[tokio::test]
+async fn what_is_as_it_was_is_not_written_and_what_has_changed_is_told() {
+    let mut copies = Copies::new().await;
+    copies.store(1, &contact("Ada", 1)).await;
+    let before = copies.copy().await;
+    assert_eq!(copies.store(2, &contact("Ada", 1)).await, Written { unchanged: 1, ..Written::default() });
+    assert_eq!(copies.copy().await.updated_at, before.updated_at);
+    copies.store(3, &contact("Ida", 2)).await;
+    let changes = records::changes(&mut copies.connection, copies.org, before.id, 10).await.unwrap();
+    assert_eq!(changes.len(), 1);
+    assert_eq!(changes[0].changes, json!({ "name": ["Ada", "Ida"], "raw.name": ["Ada", "Ida"] }));
+}
+
+#[tokio::test]
+async fn what_was_deleted_comes_back_only_by_a_read_that_began_later() {
+    let mut copies = Copies::new().await;
+    copies.store(5, &contact("Ada", 10)).await;
+    assert_eq!(copies.gone(4).await, 0, "a read that began before knows nothing of it");
+    assert_eq!(copies.gone(6).await, 1);
+    assert_eq!(copies.gone(7).await, 0, "once is enough");
+    assert_eq!(copies.store(5, &contact("Ada", 10)).await.stale, 1, "an answer that was late");
+    assert!(copies.copy().await.deleted_at.is_some());
+    assert_eq!(copies.store(8, &contact("Ada", 10)).await.updated, 1, "it was restored");
+    assert!(copies.copy().await.deleted_at.is_none());
+}
