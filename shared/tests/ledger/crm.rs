@@ -19,6 +19,7 @@ struct Copies {
     org: OrgId,
     id: ConnectionId,
     connection: PgConnection,
+    _db: Db,
 }
 
 fn at(second: i64) -> DateTime<Utc> {
@@ -55,7 +56,7 @@ impl Copies {
             conflict_policy: ConflictPolicy::CrmWins,
         };
         connections::create(&mut connection, &new).await.unwrap();
-        Self { org, id, connection }
+        Self { org, id, connection, _db: db }
     }
 
     async fn store(&mut self, read: i64, seen: &Seen) -> Written {
