@@ -56,6 +56,8 @@ async fn is_granted_and_refreshed(world: &World, provider: &'static str, switche
     connected.first_sync().await?;
     connected.is_a_copy().await?;
     // The tokens end while many jobs want them at once: one refreshes, whatever answers are lost.
+    // They come slowly, so that two who asked at once would be seen.
+    connected.account.spoil(json!([{ "path": "*token*", "fault": { "kind": "delay", "ms": 700 } }])).await?;
     let lost = json!({ "path": "*token*", "count": 1, "fault": { "kind": "reset", "carried_out": true } });
     if provider != "pipedrive" {
         connected.account.spoil(json!([lost])).await?;
