@@ -9,7 +9,7 @@ use millrace_shared::db::crm::connections::{self, Connection};
 use millrace_shared::jobs::Rate;
 use millrace_shared::queue::{Entered, RateKey};
 use rand::RngExt as _;
-use reqwest::header::{ACCEPT, AUTHORIZATION, DATE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, StatusCode};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::de::DeserializeOwned;
@@ -72,6 +72,11 @@ impl Answer {
         serde_json::from_slice(&self.body).map_err(|error| {
             CrmError::broken(format!("the answer cannot be read at line {}, column {}", error.line(), error.column()))
         })
+    }
+
+    pub(crate) fn is_json(&self) -> bool {
+        let content_type = self.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        content_type.contains("json")
     }
 
     pub(crate) fn retry_after(&self) -> Option<Duration> {
@@ -140,14 +145,17 @@ impl Api<'_> {
 
     /// Calls, once more with new tokens if the ones at hand are refused.
     pub(crate) async fn call(&self, call: &Call) -> Result<Answer, CrmError> {
-        let done = match self.try_call(call).await {
-            Err(CrmError::TokenRefused) => {
-                self.refresh().await?;
-                self.try_call(call).await
-            }
-            done => done,
-        };
-        let done = match done {
+        let done = self.call_with_fresh_tokens(call).await;
+        self.note(&done).await?;
+        done
+    }
+
+    async fn call_with_fresh_tokens(&self, call: &Call) -> Result<Answer, CrmError> {
+        match self.try_call(call).await {
+            Err(CrmError::TokenRefused) => self.refresh().await?,
+            done => return done,
+        }
+        match self.try_call(call).await {
             // New tokens that are refused at once: no further ones will help.
             Err(CrmError::TokenRefused) => {
                 let reason = "its token is refused";
@@ -155,9 +163,7 @@ impl Api<'_> {
                 Err(CrmError::Unauthorized(reason.to_owned()))
             }
             done => done,
-        };
-        self.note(&done).await?;
-        done
+        }
     }
 
     pub(crate) async fn get(&self, path: impl Into<String>) -> Result<Answer, CrmError> {
@@ -174,32 +180,42 @@ impl Api<'_> {
         }
         let windows = self.enter(call.class).await?;
         let sent = self.clients.send(request).await;
-        for window in windows {
-            // Otherwise it counts for as long as a call may take, which is safe.
-            let _ = self.job.queues.leave_window(window).await;
-        }
+        self.leave(windows).await;
         let answer = sent?;
         if answer.status.is_success() { Ok(answer) } else { Err(self.crm.refusal(&answer)) }
     }
 
-    /// Waits until a call is within the rates that hold for it.
+    /// Waits until a call is within the rates that hold for it. The scarcer one first, so that no place of the other is held meanwhile.
     async fn enter(&self, class: CallClass) -> Result<Vec<Entered>, CrmError> {
         let (provider, rates) = (self.connection.provider(), &self.clients.config.rates);
         let account = self.connection.account.as_deref().or(self.connection.account_id.as_deref());
         let account = account.map_or_else(|| self.connection.id.to_string(), str::to_owned);
+        // Whether Kommo's limit is an account's or an address' is told nowhere; addresses are what it blocks.
+        let whole = match provider {
+            Provider::Kommo => format!("crm:{provider}@{}", self.clients.config.egress),
+            _ => format!("crm:{provider}:{account}"),
+        };
+        let search = rates.of(provider, CallClass::Search).filter(|_| class == CallClass::Search);
+        let asked = [(format!("crm:{provider}:{account}:search"), search), (whole, rates.of(provider, CallClass::Any))];
         let mut entered = Vec::new();
-        if let Some(rate) = rates.of(provider, CallClass::Any) {
-            // Whether Kommo's limit is an account's or an address' is told nowhere; addresses are what it blocks.
-            let key = match provider {
-                Provider::Kommo => format!("crm:{provider}@{}", self.clients.config.egress),
-                _ => format!("crm:{provider}:{account}"),
-            };
-            entered.push(self.enter_one(&key, rate).await?);
-        }
-        if let Some(rate) = rates.of(provider, CallClass::Search).filter(|_| class == CallClass::Search) {
-            entered.push(self.enter_one(&format!("crm:{provider}:{account}:search"), rate).await?);
+        for (key, rate) in asked {
+            let Some(rate) = rate else { continue };
+            match self.enter_one(&key, rate).await {
+                Ok(window) => entered.push(window),
+                Err(error) => {
+                    self.leave(entered).await;
+                    return Err(error);
+                }
+            }
         }
         Ok(entered)
+    }
+
+    async fn leave(&self, windows: Vec<Entered>) {
+        for window in windows {
+            // Otherwise it counts for as long as a call may take, which is safe.
+            let _ = self.job.queues.leave_window(window).await;
+        }
     }
 
     async fn enter_one(&self, key: &str, rate: Rate) -> Result<Entered, CrmError> {

@@ -86,7 +86,9 @@ impl CrmError {
 pub(super) fn usual(answer: &Answer) -> CrmError {
     match answer.status {
         StatusCode::UNAUTHORIZED => CrmError::TokenRefused,
-        StatusCode::NOT_FOUND | StatusCode::GONE => CrmError::Missing,
+        // The API says so in its own way. What stands before it, or in its place, says nothing of a record.
+        StatusCode::NOT_FOUND | StatusCode::GONE if answer.is_json() => CrmError::Missing,
+        StatusCode::NOT_FOUND | StatusCode::GONE => CrmError::broken("the CRM's API is not where it should be"),
         StatusCode::TOO_MANY_REQUESTS => CrmError::busy(answer.retry_after()),
         StatusCode::SERVICE_UNAVAILABLE if answer.retry_after().is_some() => CrmError::busy(answer.retry_after()),
         status if status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT => {
@@ -109,7 +111,8 @@ pub(super) fn retry_after(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Dur
 
 #[cfg(test)]
 mod tests {
-    use reqwest::header::HeaderValue;
+    use bytes::Bytes;
+    use reqwest::header::{CONTENT_TYPE, HeaderValue};
 
     use super::*;
 
@@ -125,5 +128,18 @@ mod tests {
         assert_eq!(wait("Sat, 21 Nov 2026 09:00:30 GMT"), Some(0), "what is over is no wait");
         assert_eq!(wait("soon"), None);
         assert_eq!(retry_after(&HeaderMap::new(), now), None);
+    }
+
+    #[test]
+    fn only_the_api_itself_can_say_that_there_is_no_such_record() {
+        let answer = |status, content_type| {
+            let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(content_type))]);
+            usual(&Answer { status, headers, body: Bytes::new() })
+        };
+        for status in [StatusCode::NOT_FOUND, StatusCode::GONE] {
+            assert!(matches!(answer(status, "application/problem+json"), CrmError::Missing));
+            let page = answer(status, "text/html");
+            assert!(!matches!(page, CrmError::Missing), "a page of somebody before it deletes no copy: {page}");
+        }
     }
 }

@@ -15,7 +15,6 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use millrace_shared::crm::{Object, Provider, Tokens};
 use millrace_shared::db::crm::records::Seen;
 use reqwest::StatusCode;
-use reqwest::header::CONTENT_TYPE;
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
 
@@ -113,12 +112,12 @@ impl Crm for Kommo {
     }
 
     fn refusal(&self, answer: &Answer) -> CrmError {
-        let content_type = answer.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         // Who lacks a right is told so in the way of the API; who is blocked does not reach it.
-        if answer.status == StatusCode::FORBIDDEN && !content_type.contains("json") {
+        if answer.status == StatusCode::FORBIDDEN && !answer.is_json() {
             return CrmError::busy(Some(BLOCKED));
         }
-        usual(answer)
+        // An account that has moved leaves nothing behind that would answer in the way of the API.
+        if answer.status == StatusCode::NOT_FOUND { CrmError::Missing } else { usual(answer) }
     }
 
     fn sends_grants_as_json(&self) -> bool {

@@ -31,19 +31,15 @@ impl Run<'_> {
         let written = records::store(&mut transaction, of, read, &page.seen).await?;
         let mut deleted = 0;
         if !page.gone.is_empty() {
-            deleted += records::mark_gone(&mut transaction, of, read, &page.gone).await?;
+            deleted = records::mark_gone(&mut transaction, of, read, &page.gone).await?;
         }
         let mut follows = Vec::new();
         if pass == Pass::Live && place.since.is_none() {
             let met = place.carry(&page).map(<[String]>::to_vec);
             let lacking = self.lacking(&mut transaction, object, page.covered, met).await?;
-            if page.covered == Covered::Updated(None, None) {
-                let gone: Vec<_> = lacking.into_iter().map(|id| (id, None)).collect();
-                deleted += records::mark_gone(&mut transaction, of, read, &gone).await?;
-            } else {
-                let jobs = self.looked_for(object, &lacking)?;
-                follows = ledger::accept(&mut transaction, org, &jobs).await?;
-            }
+            // Each is looked for by itself: a list that is empty because a right is missing must not empty the copy.
+            let jobs = self.looked_for(object, &lacking)?;
+            follows = ledger::accept(&mut transaction, org, &jobs).await?;
         }
         if !page.drift.is_empty() {
             syncs::note_drift(&mut transaction, of, &page.drift).await?;
