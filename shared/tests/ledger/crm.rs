@@ -3,12 +3,14 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use millrace_shared::{
     crm::{ConflictPolicy, Object, Provider},
-    db::PageRequest,
     db::crm::{
-        connections::{self, NewConnection},
+        connections::{self, ConnectionState, NewConnection},
+        credentials,
         records::{self, Fields, ListRecords, Record, Seen, Written},
     },
+    db::{PageRequest, sealed},
     ids::{ConnectionId, OrgId},
+    seal::Keyring,
 };
 use serde_json::json;
 use sqlx::PgConnection;
@@ -120,4 +122,21 @@ async fn what_was_deleted_comes_back_only_by_a_read_that_began_later() {
     assert!(copies.copy().await.deleted_at.is_some());
     assert_eq!(copies.store(8, &contact("Ada", 10)).await.updated, 1, "it was restored");
     assert!(copies.copy().await.deleted_at.is_none());
+}
+
+#[tokio::test]
+async fn credentials_that_are_refused_say_nothing_of_those_in_their_place() {
+    let mut copies = Copies::new().await;
+    let (org, id) = (copies.org, copies.id);
+    let ring = Keyring::parse(&"test:dGhpcnR5LXR3byByYW5kb20gYnl0ZXMgb2Yga2V5ISE=".into()).unwrap();
+    let sealed = ring.seal(&sealed::CONNECTION_CREDENTIALS.place(org, id.0), &"{}".into());
+    credentials::insert(&mut copies.connection, org, id, &sealed).await.unwrap();
+    connections::activate(&mut copies.connection, org, id).await.unwrap();
+    let old = credentials::get(&mut copies.connection, org, id).await.unwrap().expect("it is there").generation;
+    credentials::replace(&mut copies.connection, org, id, &sealed).await.unwrap();
+    assert!(!connections::revoke(&mut copies.connection, (org, id), "they are old", old).await.unwrap());
+    let state = |found: Option<connections::Connection>| found.expect("it is there").state;
+    assert_eq!(state(connections::get(&mut copies.connection, org, id).await.unwrap()), ConnectionState::Active);
+    assert!(connections::revoke(&mut copies.connection, (org, id), "they are refused", old + 1).await.unwrap());
+    assert_eq!(state(connections::get(&mut copies.connection, org, id).await.unwrap()), ConnectionState::Reauthorize);
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use millrace_shared::crm::{self, Credentials, OauthClient, Tokens, assertion};
-use millrace_shared::db::crm::connections::{self, ConnectionState};
+use millrace_shared::db::crm::connections;
 use millrace_shared::db::crm::credentials::{self, StoredCredentials};
 use millrace_shared::seal::Keyring;
 use rand::RngExt as _;
@@ -101,7 +101,7 @@ impl Api<'_> {
             Err(CrmError::Unauthorized(reason)) => {
                 drop(transaction);
                 drop(connection);
-                self.revoked(&reason).await?;
+                self.revoked_of(&reason, now.generation).await?;
                 return Err(CrmError::Unauthorized(reason));
             }
             Err(error) => return Err(error),
@@ -132,7 +132,7 @@ impl Api<'_> {
                 self.store(&mut transaction, &held.credentials).await?;
                 transaction.commit().await?;
                 drop(connection);
-                self.revoked(&reason).await?;
+                self.revoked_of(&reason, stored.generation + 1).await?;
                 return Err(CrmError::Unauthorized(reason));
             }
             Err(error) => return Err(error),
@@ -150,9 +150,20 @@ impl Api<'_> {
 
     /// Lets everybody know that access has to be granted again.
     pub(crate) async fn revoked(&self, reason: &str) -> Result<(), CrmError> {
+        let generation = self.held.lock().await.as_ref().map(|held| held.generation);
+        match generation {
+            Some(generation) => self.revoked_of(reason, generation).await,
+            None => Ok(()),
+        }
+    }
+
+    /// The same of the credentials of that generation: of others that somebody has put in their place meanwhile nothing is known.
+    async fn revoked_of(&self, reason: &str, generation: i64) -> Result<(), CrmError> {
         let of = (self.connection.org_id, self.connection.id);
         let mut connection = self.job.pool.acquire().await?;
-        connections::set_state(&mut connection, of, ConnectionState::Reauthorize, Some(reason)).await?;
+        if !connections::revoke(&mut connection, of, reason, generation).await? {
+            return Ok(());
+        }
         metrics::counter!("millrace_crm_revocations_total", "provider" => self.connection.provider().as_str())
             .increment(1);
         tracing::warn!(connection.id = %self.connection.id, reason, "access to a CRM has to be granted again");

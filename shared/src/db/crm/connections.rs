@@ -220,27 +220,44 @@ pub async fn set_policy(
     Ok(done.rows_affected() == 1)
 }
 
-/// Says whether a connection serves, and why not.
+/// Notes that a connection serves.
 ///
 /// # Errors
 /// When the database is away.
-pub async fn set_state(
-    connection: &mut PgConnection,
-    (org, id): (OrgId, ConnectionId),
-    state: ConnectionState,
-    reason: Option<&str>,
-) -> sqlx::Result<()> {
+pub async fn activate(connection: &mut PgConnection, org: OrgId, id: ConnectionId) -> sqlx::Result<()> {
     sqlx::query(
-        "UPDATE connections SET state = $3, state_reason = $4, updated_at = now() WHERE org_id = $1 AND id = $2
-         AND (state, state_reason) IS DISTINCT FROM ($3, $4)",
+        "UPDATE connections SET state = $3, state_reason = NULL, updated_at = now() WHERE org_id = $1 AND id = $2 AND state <> $3",
     )
     .bind(org)
     .bind(id)
-    .bind(state)
-    .bind(reason)
+    .bind(ConnectionState::Active)
     .execute(connection)
     .await
     .map(drop)
+}
+
+/// Notes that the credentials of this generation are refused. `false` if others are in their place by now.
+///
+/// # Errors
+/// When the database is away.
+pub async fn revoke(
+    connection: &mut PgConnection,
+    (org, id): (OrgId, ConnectionId),
+    reason: &str,
+    generation: i64,
+) -> sqlx::Result<bool> {
+    let done = sqlx::query(
+        "UPDATE connections SET state = $3, state_reason = $4, updated_at = now() WHERE org_id = $1 AND id = $2
+         AND EXISTS (SELECT 1 FROM connection_credentials WHERE org_id = $1 AND id = $2 AND generation = $5)",
+    )
+    .bind(org)
+    .bind(id)
+    .bind(ConnectionState::Reauthorize)
+    .bind(reason)
+    .bind(generation)
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected() == 1)
 }
 
 /// Keeps whose account it is.

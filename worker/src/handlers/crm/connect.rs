@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use millrace_shared::crm::SyncMode;
-use millrace_shared::db::crm::connections::{self, ConnectionState};
+use millrace_shared::db::crm::connections;
 use millrace_shared::db::crm::syncs;
 use millrace_shared::ids::ConnectionId;
 use millrace_shared::jobs::{CrmConnect, CrmSync, JobPayload as _, JobRequest, Kinds, NewJob};
@@ -31,7 +31,7 @@ impl Write for Connected {
         let of = (job.org, self.id);
         connections::set_account(connection, of, &self.account.id, self.account.name.as_deref()).await?;
         connections::note_success(connection, job.org, self.id).await?;
-        connections::set_state(connection, of, ConnectionState::Active, None).await
+        connections::activate(connection, job.org, self.id).await
     }
 }
 
