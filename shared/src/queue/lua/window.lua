@@ -4,7 +4,8 @@
 -- Returns 0 for who has entered or left, else after how many ms somebody will have left at the latest.
 local key, id = P .. ARGV[2], ARGV[3]
 if ARGV[1] == 'leave' then
-  local until_ms = now + tonumber(ARGV[4])
+  -- What is counted in whole milliseconds may have been one later.
+  local until_ms = now + tonumber(ARGV[4]) + 1
   if call('ZADD', key, 'XX', 'CH', int(until_ms), id) == 1 then call('PEXPIRE', key, math.max(tonumber(ARGV[4]) + 1000, call('PTTL', key))) end
   return 0
 end
