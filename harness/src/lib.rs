@@ -13,6 +13,7 @@
 
 mod binaries;
 mod client;
+mod crm_simulator;
 mod place;
 mod postgres;
 mod process;
@@ -26,6 +27,7 @@ mod stack;
 
 pub use binaries::{Binaries, Profile, cargo};
 pub use client::{Client, Reply};
+pub use crm_simulator::{Account, Simulator};
 pub use place::{file_url, target_dir, workspace_root};
 pub use postgres::{PostgresOptions, PostgresServer, TEST_POSTGRES, TEST_TEMPLATE};
 pub use process::{Process, Signal};
