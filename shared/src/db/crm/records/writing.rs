@@ -84,6 +84,8 @@ struct Held {
     live: bool,
 }
 
+/// In a table that grows by a first sync, of which Postgres has no statistics yet, a plan is a guess, and one that is kept stays. So this one is made each
+/// time, and the organisation is asked for in a way that no index serves: what is left is the index of ids.
 async fn digests(
     connection: &mut PgConnection,
     (org, id, object): Of,
@@ -91,12 +93,13 @@ async fn digests(
 ) -> sqlx::Result<HashMap<String, Held>> {
     let rows: Vec<Held> = sqlx::query_as(
         "SELECT external_id, digest, deleted_at IS NULL AS live FROM crm_records
-         WHERE org_id = $1 AND connection_id = $2 AND object = $3 AND external_id = ANY($4)",
+         WHERE org_id IS NOT DISTINCT FROM $1 AND connection_id = $2 AND object = $3 AND external_id = ANY($4)",
     )
     .bind(org)
     .bind(id)
     .bind(object.as_str())
     .bind(newest.keys().copied().collect::<Vec<_>>())
+    .persistent(false)
     .fetch_all(connection)
     .await?;
     Ok(rows.into_iter().map(|row| (row.external_id.clone(), row)).collect())
