@@ -46,6 +46,7 @@ pub(crate) async fn answer(world: &World, mut request: Request) -> Sent {
         Owner::NoVendor => return Sent::Whole(Reply::empty(404)),
     };
     let _refreshing = Refreshing::begin(&account, &request);
+    let _under_way = UnderWay(Arc::clone(&account));
     let begun = begin(world, &account, &request);
     if !begun.delay.is_zero() {
         tokio::time::sleep(begun.delay).await;
@@ -57,6 +58,15 @@ pub(crate) async fn answer(world: &World, mut request: Request) -> Sent {
     };
     account.lock().counters.answered(request.method.as_str(), &request.path, outcome);
     sent
+}
+
+/// A request that is under way, until its reply is ready or the client has gone.
+struct UnderWay(Arc<Account>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.lock().counters.under_way -= 1;
+    }
 }
 
 /// A refresh that is under way, until its reply is ready or the client has gone.

@@ -16,6 +16,8 @@ pub struct Stats {
     pub by_path: BTreeMap<String, BTreeMap<String, u64>>,
     /// The most requests that came within any second.
     pub max_in_one_second: usize,
+    /// The most requests that were under way at the same time.
+    pub max_at_once: u64,
     /// How many were refused because of a rate, by the simulator's own count.
     pub rate_refusals: u64,
     /// How many were refused because the address was blocked.
@@ -38,6 +40,7 @@ pub struct Stats {
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     pub(crate) stats: Stats,
+    pub(crate) under_way: u64,
     pub(crate) refreshing: u64,
     last_second: Window,
 }
@@ -47,6 +50,8 @@ impl Counters {
         self.stats.requests += 1;
         let within = self.last_second.count(Instant::now(), Duration::from_secs(1));
         self.stats.max_in_one_second = self.stats.max_in_one_second.max(within);
+        self.under_way += 1;
+        self.stats.max_at_once = self.stats.max_at_once.max(self.under_way);
     }
 
     pub(crate) fn refresh_began(&mut self) {
@@ -60,8 +65,7 @@ impl Counters {
     }
 
     pub(crate) fn reset(&mut self) {
-        let refreshing = self.refreshing;
-        *self = Self { refreshing, ..Self::default() };
+        *self = Self { under_way: self.under_way, refreshing: self.refreshing, ..Self::default() };
     }
 }
 

@@ -222,6 +222,8 @@ pub struct CrmConfig {
     pub endpoints: Endpoints,
     /// How often they may be called.
     pub rates: Rates,
+    /// How many calls of one connection may be under way.
+    pub at_once: u32,
     /// Names the address by which this worker's calls leave.
     pub egress: String,
     /// How long it may take to find a CRM and to connect to it.

@@ -177,6 +177,8 @@ settings! {
         "Where CRMs are instead of at their own addresses (sandboxes, proxies, simulators): `provider=url`, several with commas between; `{account}` stands for the account. API and worker must agree.";
     CRM_RATES: "MILLRACE_CRM_RATES", &[Worker], Default("kommo=7/1s,hubspot=10/1s,hubspot.search=4/1s,salesforce=20/1s,pipedrive=8/1s"), "hubspot=19/1s,salesforce=off",
         "How often the API of one account is called by all workers together: `provider=rate` or `off`. What is left out stays as it is by default.";
+    CRM_AT_ONCE: "MILLRACE_CRM_CALLS_AT_ONCE", &[Worker], Default("8"), "2",
+        "How many calls of one connection are under way at once, over all workers. Further ones wait for a place.";
     CRM_EGRESS: "MILLRACE_CRM_EGRESS", &[Worker], Default("default"), "nat-eu-1",
         "Names the public address by which this worker's calls leave. Kommo blocks addresses that call too often, so workers of one name keep its rate together, whatever accounts they call.";
     CRM_CONNECT: "MILLRACE_CRM_CONNECT_TIMEOUT", &[Worker], Default("5s"), "10s",

@@ -112,3 +112,25 @@ async fn an_account_in_trouble_is_tried_by_one_job_at_a_time() -> Result<()> {
     ensure!(shown["breaker"]["state"] == "closed", "{shown:#}");
     Ok(())
 }
+
+#[tokio::test]
+async fn an_account_is_called_by_no_more_at_once_than_is_set() -> Result<()> {
+    let world = World::start_with(|builder| builder.workers(2).worker_env("MILLRACE_CRM_CALLS_AT_ONCE", "3")).await?;
+    let connected = world.connected("salesforce", 60).await?;
+    connected.first_sync().await?;
+    connected.account.post("/switches", &json!({ "latency_ms": 150 })).await?;
+    connected.account.delete("/stats").await?;
+    let rows = connected.account.truth("contacts").await?;
+    let mut jobs = Vec::new();
+    for row in rows["rows"].as_array().into_iter().flatten().take(40) {
+        let payload = json!({ "connection_id": connected.id, "object": "contacts", "external_id": row["id"] });
+        let job = world.stack.client().submit("crm.sync_record", &payload).await?;
+        jobs.push(job["id"].as_str().unwrap_or_default().to_owned());
+    }
+    for job in &jobs {
+        let ended = connected.ended_well(job).await?;
+        ensure!(ended["attempt"] == 1, "waiting uses up no attempt: {ended:#}");
+    }
+    ensure!(connected.account.stat("max_at_once").await? == 3, "sixteen slots want to call");
+    Ok(())
+}

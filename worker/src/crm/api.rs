@@ -185,18 +185,23 @@ impl Api<'_> {
         if answer.status.is_success() { Ok(answer) } else { Err(self.crm.refusal(&answer)) }
     }
 
-    /// Waits until a call is within the rates that hold for it. The scarcer one first, so that no place of the other is held meanwhile.
+    /// Waits until a call is within the limits that hold for it. The scarcer one first, so that no place of another is held meanwhile.
     async fn enter(&self, class: CallClass) -> Result<Vec<Entered>, CrmError> {
-        let (provider, rates) = (self.connection.provider(), &self.clients.config.rates);
+        let (provider, config) = (self.connection.provider(), &self.clients.config);
         let account = self.connection.account.as_deref().or(self.connection.account_id.as_deref());
         let account = account.map_or_else(|| self.connection.id.to_string(), str::to_owned);
         // Whether Kommo's limit is an account's or an address' is told nowhere; addresses are what it blocks.
         let whole = match provider {
-            Provider::Kommo => format!("crm:{provider}@{}", self.clients.config.egress),
+            Provider::Kommo => format!("crm:{provider}@{}", config.egress),
             _ => format!("crm:{provider}:{account}"),
         };
-        let search = rates.of(provider, CallClass::Search).filter(|_| class == CallClass::Search);
-        let asked = [(format!("crm:{provider}:{account}:search"), search), (whole, rates.of(provider, CallClass::Any))];
+        let search = config.rates.of(provider, CallClass::Search).filter(|_| class == CallClass::Search);
+        let asked = [
+            // Of no period: a place is free as soon as its call is answered.
+            (format!("crm:{}:at_once", self.connection.id), Some(Rate { count: config.at_once, period_ms: 0 })),
+            (format!("crm:{provider}:{account}:search"), search),
+            (whole, config.rates.of(provider, CallClass::Any)),
+        ];
         let mut entered = Vec::new();
         for (key, rate) in asked {
             let Some(rate) = rate else { continue };
@@ -220,18 +225,22 @@ impl Api<'_> {
 
     async fn enter_one(&self, key: &str, rate: Rate) -> Result<Entered, CrmError> {
         let (key, since) = (RateKey::named(None, key), Instant::now());
-        let longest = self.clients.config.timeout + self.clients.config.connect_timeout;
+        // What is entered first may wait for the others.
+        let longest = self.clients.config.timeout + self.clients.config.connect_timeout + LONGEST_PLACE_WAIT * 2;
         loop {
             let asked = self.job.queues.enter_window(&key, rate, longest).await;
             let wait = match asked.map_err(|_| CrmError::later(REDIS_AWAY, "Redis cannot be asked for the rate"))? {
                 Ok(entered) => return Ok(entered),
                 // While all of them are under way nobody knows when one will be through.
-                Err(wait) if wait > Duration::from_millis(rate.period_ms) => ALL_UNDER_WAY,
+                Err(wait) if wait > Duration::from_millis(rate.period_ms + 1) => ALL_UNDER_WAY,
                 Err(wait) => wait,
             };
             if since.elapsed() + wait > LONGEST_PLACE_WAIT {
                 let after = wait + Duration::from_millis(rand::rng().random_range(0..500));
-                return Err(CrmError::later(after, "the account's rate is used up"));
+                return Err(CrmError::later(
+                    after,
+                    "as many calls of the account as may be are under way or were made",
+                ));
             }
             tokio::time::sleep(wait).await;
         }

@@ -17,6 +17,7 @@ impl Reader<'_> {
     pub(super) fn crm(&mut self) -> Option<CrmConfig> {
         let endpoints = self.crm_endpoints();
         let rates = self.value(&table::CRM_RATES, Rates::parse);
+        let at_once = self.value(&table::CRM_AT_ONCE, parse::whole(1, 1_000));
         let egress = self.value(&table::CRM_EGRESS, parse::name);
         let connect_timeout = self.value(&table::CRM_CONNECT, parse::duration);
         let timeout = self.value(&table::CRM_TIMEOUT, parse::duration);
@@ -27,6 +28,7 @@ impl Reader<'_> {
         Some(CrmConfig {
             endpoints: endpoints?,
             rates: rates?,
+            at_once: at_once?,
             egress: egress?,
             connect_timeout: connect_timeout?,
             timeout: timeout?,
