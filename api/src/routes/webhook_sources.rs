@@ -14,15 +14,15 @@ use millrace_shared::jobs::FieldError;
 use millrace_shared::seal::Keyring;
 use millrace_shared::webhook::Delivery;
 use secrecy::{ExposeSecret as _, SecretString};
-use serde::Deserialize;
 use sqlx::PgConnection;
-use utoipa::IntoParams;
 
 use super::webhooks::verify;
 use crate::error::ApiError;
-use crate::extract::{self, Path, Query, Submitter, from_text};
+use crate::extract::{self, Path, Query, Submitter};
 use crate::state::AppState;
-use crate::wire::{Limit, List, NewWebhookSecret, NewWebhookSource, WebhookSource, WebhookTest, WebhookVerdict};
+use crate::wire::{
+    Limit, List, NewWebhookSecret, NewWebhookSource, PageParams, WebhookSource, WebhookTest, WebhookVerdict,
+};
 
 /// Make a source of webhooks.
 ///
@@ -66,32 +66,17 @@ pub(super) async fn create(
     Ok((StatusCode::CREATED, Json(shape(&state, source, &secrets, shown))))
 }
 
-/// Which page of the list.
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(super) struct Params {
-    /// Rows on a page, 50 unless told otherwise.
-    #[param(value_type = Option<u16>, minimum = 1, maximum = 200)]
-    #[serde(default, deserialize_with = "from_text")]
-    limit: Option<Limit>,
-    /// `next_cursor` of the page before.
-    #[param(value_type = Option<String>)]
-    #[serde(default, deserialize_with = "from_text")]
-    cursor: Option<SourceId>,
-}
-
 /// List sources of webhooks.
 ///
 /// Newest first.
 #[utoipa::path(
-    get, path = "/v1/webhook-sources", tag = "Webhooks", operation_id = "listWebhookSources", params(Params),
+    get, path = "/v1/webhook-sources", tag = "Webhooks", operation_id = "listWebhookSources", params(PageParams<SourceId>),
     responses((status = 200, description = "A page", body = List<WebhookSource>)),
 )]
 pub(super) async fn list(
     State(state): State<AppState>,
     Submitter(caller): Submitter,
-    Query(params): Query<Params>,
+    Query(params): Query<PageParams<SourceId>>,
 ) -> Result<Json<List<WebhookSource>>, ApiError> {
     let limit = usize::from(Limit::get(params.limit));
     let mut connection = state.database().acquire().await?;
