@@ -208,14 +208,14 @@ impl Family {
     }
 }
 
-/// A text that is not given twice by any simulator: tokens of one must mean nothing to another.
+/// A text that is not given twice by any simulator: tokens of one must mean nothing to another. It is marked, so that it is known in a log.
 pub(crate) fn unique(kind: &str) -> String {
     use std::hash::{BuildHasher as _, RandomState};
     use std::sync::atomic::{AtomicU64, Ordering};
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     let (one, other) = (RandomState::new().hash_one(count), RandomState::new().hash_one(kind));
-    format!("{kind}-{count}-{one:016x}{other:016x}")
+    format!("{kind}-simulated-{count}-{one:016x}{other:016x}")
 }
 
 #[cfg(test)]

@@ -165,6 +165,19 @@ impl Process {
         }
     }
 
+    /// Kills it and its process group, and waits until it is gone, without a runtime and for a few seconds at most: for [`Drop`].
+    pub(crate) fn kill_group_blocking(&self) {
+        let status = self.end.lock();
+        if status.is_some() {
+            return;
+        }
+        // Best effort: a failure means that it has just ended.
+        let _ = kill_process_group(self.pid, Signal::KILL);
+        let _ = kill_process(self.pid, Signal::KILL);
+        let waited = self.end.collected.wait_timeout_while(status, DROP_PATIENCE, |status| status.is_none());
+        drop(waited);
+    }
+
     /// The last `lines` lines of its log.
     #[must_use]
     pub fn log_tail(&self, lines: usize) -> String {
@@ -185,15 +198,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        let status = self.end.lock();
-        if status.is_some() {
-            return;
-        }
-        // Best effort: a failure means that it has just ended.
-        let _ = kill_process_group(self.pid, Signal::KILL);
-        let _ = kill_process(self.pid, Signal::KILL);
-        let waited = self.end.collected.wait_timeout_while(status, DROP_PATIENCE, |status| status.is_none());
-        drop(waited);
+        self.kill_group_blocking();
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{
     fs,
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, ExitStatus},
     time::Duration,
 };
@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     client::Client,
+    marks,
     process::{Process, Signal},
 };
 
@@ -68,7 +69,7 @@ pub struct ServiceSpec {
     pub dir: PathBuf,
 }
 
-/// A running (or ended) service.
+/// A running (or ended) service. Dropping it ends it; one of a test panics then if its log holds what no log may.
 #[derive(Debug)]
 pub struct Service {
     spec: ServiceSpec,
@@ -164,6 +165,20 @@ impl Service {
     }
 }
 
+impl Drop for Service {
+    fn drop(&mut self) {
+        end(&self.spec, &self.process);
+    }
+}
+
+/// Ends a service, and looks through what it has logged if a test has started it: what people log in development is their own.
+fn end(spec: &ServiceSpec, process: &Process) {
+    process.kill_group_blocking();
+    if spec.inherit == Inherit::NoSettings {
+        marks::look_through(&spec.name, process.log(), &spec.environment);
+    }
+}
+
 async fn launch(spec: &ServiceSpec, bind: &str) -> Result<(Process, SocketAddr)> {
     let address_file = spec.dir.join(format!("{}.address", spec.name));
     if address_file.exists() {
@@ -182,13 +197,22 @@ async fn launch(spec: &ServiceSpec, bind: &str) -> Result<(Process, SocketAddr)>
         .env(ADDRESS_FILE, &address_file);
     let log = spec.dir.join(format!("{}.log", spec.name));
     let process = Process::spawn(&spec.name, command, &log, Signal::KILL)?;
+    match listening(spec, &process, &address_file).await {
+        Ok(address) => Ok((process, address)),
+        Err(error) => {
+            end(spec, &process);
+            Err(error)
+        }
+    }
+}
+
+/// Waits until a service has told its address.
+async fn listening(spec: &ServiceSpec, process: &Process, address_file: &Path) -> Result<SocketAddr> {
     let deadline = Instant::now() + START_DEADLINE;
     loop {
         // The file is put in place whole, so what parses is the address.
-        if let Ok(text) = fs::read_to_string(&address_file) {
-            let address =
-                text.trim().parse().with_context(|| format!("{} wrote {text:?} as its address", spec.name))?;
-            return Ok((process, address));
+        if let Ok(text) = fs::read_to_string(address_file) {
+            return text.trim().parse().with_context(|| format!("{} wrote {text:?} as its address", spec.name));
         }
         if let Some(status) = process.status() {
             bail!("{} ended while starting: {status}{}", spec.name, process.log_excerpt());

@@ -3,6 +3,8 @@
 use std::{
     env,
     ffi::OsString,
+    fs, io,
+    path::Path,
     process::{ExitCode, Stdio},
     time::Instant,
 };
@@ -10,8 +12,8 @@ use std::{
 use anyhow::{Context, Result};
 use clap::Args;
 use millrace_harness::{
-    Binaries, PostgresOptions, PostgresServer, Profile, Program, RunDir, Search, TEST_POSTGRES, TEST_TEMPLATE,
-    random_hex,
+    Binaries, PostgresOptions, PostgresServer, Profile, Program, RunDir, Search, TEST_FINDINGS, TEST_POSTGRES,
+    TEST_TEMPLATE, random_hex,
 };
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::signal::unix::{SignalKind, signal};
@@ -45,7 +47,9 @@ pub(crate) async fn run(arguments: &TestArgs) -> Result<ExitCode> {
     Search::default().require(&[Program::Tesseract]).await?;
     let run = RunDir::create()?;
     let database = SharedDatabase::start(&run, &binaries).await?;
-    let environment = database.environment(&binaries);
+    let findings = run.path().join("findings");
+    let mut environment = database.environment(&binaries);
+    environment.push((TEST_FINDINGS, findings.clone().into()));
 
     let runner = find_runner().await;
     let began = Instant::now();
@@ -63,6 +67,12 @@ pub(crate) async fn run(arguments: &TestArgs) -> Result<ExitCode> {
         passed = cargo(&test_command(runner, arguments), &environment).await?;
     }
     database.stop().await?;
+    let found = found_in_logs(&findings)?;
+    if !found.is_empty() {
+        show::heading("What no log may hold");
+        print!("{found}");
+        passed = false;
+    }
     let took = show::duration(began.elapsed());
     if passed {
         println!("\n{} in {took}", show::green("all tests passed"));
@@ -70,6 +80,15 @@ pub(crate) async fn run(arguments: &TestArgs) -> Result<ExitCode> {
     } else {
         println!("\n{} after {took}", show::red("tests failed"));
         Ok(ExitCode::FAILURE)
+    }
+}
+
+/// What tests have found in the logs of their services, a line each.
+fn found_in_logs(findings: &Path) -> Result<String> {
+    match fs::read_to_string(findings) {
+        // Who finds nothing writes nothing.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        read => read.with_context(|| format!("cannot read {}", findings.display())),
     }
 }
 

@@ -12,14 +12,12 @@ use futures_util::{StreamExt as _, future, stream};
 use http::header::CONTENT_TYPE;
 use millrace_shared::db::assets::{self, Asset, AssetRevision, AssetState, StoredChunk};
 use millrace_shared::ids::{AssetId, OrgId};
-use serde::Deserialize;
 use sqlx::PgConnection;
-use utoipa::IntoParams;
 
 use crate::error::ApiError;
-use crate::extract::{Path, Query, Submitter, from_text};
+use crate::extract::{Path, Query, Submitter};
 use crate::state::AppState;
-use crate::wire::{Chunk, Limit, List};
+use crate::wire::{Chunk, Limit, List, PageParams};
 
 /// How often an answer is begun anew whose document is replaced at that very moment.
 pub(super) const TRIES: usize = 5;
@@ -103,27 +101,13 @@ impl Reading {
     }
 }
 
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(super) struct ListParams {
-    /// `next_cursor` of the page before.
-    #[serde(default, deserialize_with = "from_text")]
-    #[param(value_type = Option<String>)]
-    cursor: Option<ChunkCursor>,
-    /// Chunks on a page; 50 unless told otherwise.
-    #[serde(default, deserialize_with = "from_text")]
-    #[param(value_type = Option<u16>, minimum = 1, maximum = 200)]
-    limit: Option<Limit>,
-}
-
 /// List a document's chunks.
 ///
 /// In reading order. Every page of the list is of the same processing: if the document was processed again since the first one, the
 /// answer is 409 `asset_replaced`, and the list is to be read from its beginning.
 #[utoipa::path(
     get, path = "/v1/assets/{id}/chunks", tag = "Assets", operation_id = "listAssetChunks",
-    params(("id" = uuid::Uuid, Path, description = "The document"), ListParams),
+    params(("id" = uuid::Uuid, Path, description = "The document"), PageParams<ChunkCursor>),
     responses(
         (status = 200, description = "Some chunks", body = List<Chunk>),
         (status = 404, description = "No such asset"),
@@ -134,7 +118,7 @@ pub(super) async fn list(
     State(state): State<AppState>,
     Submitter(caller): Submitter,
     Path(id): Path<AssetId>,
-    Query(params): Query<ListParams>,
+    Query(params): Query<PageParams<ChunkCursor>>,
 ) -> Result<Json<List<Chunk>>, ApiError> {
     let mut connection = state.database().acquire().await?;
     for _ in 0..TRIES {

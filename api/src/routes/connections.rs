@@ -4,7 +4,6 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use millrace_shared::crm::{self, Credentials};
-use millrace_shared::db::Cursor;
 use millrace_shared::db::crm::connections::{self, NewConnection as NewRow};
 use millrace_shared::db::crm::{credentials, syncs};
 use millrace_shared::ids::{ConnectionId, JobId, OrgId};
@@ -12,16 +11,15 @@ use millrace_shared::intake;
 use millrace_shared::jobs::{CrmConnect, CrmSync, JobPayload, JobRequest};
 use millrace_shared::ledger::Accepted;
 use millrace_shared::seal::{Keyring, Sealed};
-use serde::Deserialize;
 use sqlx::PgConnection;
-use utoipa::IntoParams;
 
 use super::webhook_sources::{keyring, not_configured};
 use crate::error::ApiError;
-use crate::extract::{self, Path, Query, Submitter, from_text};
+use crate::extract::{self, Path, Query, Submitter};
 use crate::state::AppState;
 use crate::wire::{
-    self, Connection, ConnectionChange, Drift, Limit, List, NewConnection, NewCredentials, NewSync, Sync, page_request,
+    self, Connection, ConnectionChange, Drift, List, NewConnection, NewCredentials, NewSync, PageParams, Sync,
+    page_request,
 };
 
 const NO_CONNECTION: ApiError = ApiError::NotFound("connection");
@@ -69,31 +67,17 @@ pub(super) async fn create(
     Ok((StatusCode::CREATED, Json(Connection::of(made, job_of(&accepted)))))
 }
 
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(super) struct ListParams {
-    /// `next_cursor` of the page before.
-    #[serde(default, deserialize_with = "from_text")]
-    #[param(value_type = Option<String>)]
-    cursor: Option<Cursor>,
-    /// Rows on a page; 50 unless told otherwise.
-    #[serde(default, deserialize_with = "from_text")]
-    #[param(value_type = Option<u16>, minimum = 1, maximum = 200)]
-    limit: Option<Limit>,
-}
-
 /// List connections.
 ///
 /// Newest first.
 #[utoipa::path(
-    get, path = "/v1/connections", tag = "CRM", operation_id = "listConnections", params(ListParams),
+    get, path = "/v1/connections", tag = "CRM", operation_id = "listConnections", params(PageParams),
     responses((status = 200, description = "A page", body = List<Connection>)),
 )]
 pub(super) async fn list(
     State(state): State<AppState>,
     Submitter(caller): Submitter,
-    Query(params): Query<ListParams>,
+    Query(params): Query<PageParams>,
 ) -> Result<Json<List<Connection>>, ApiError> {
     let page = page_request(params.cursor, params.limit);
     let found = connections::list(&mut *state.database().acquire().await?, caller.org, &page).await?;
@@ -222,14 +206,14 @@ pub(super) async fn sync(
 /// Newest first.
 #[utoipa::path(
     get, path = "/v1/connections/{id}/syncs", tag = "CRM", operation_id = "listSyncs",
-    params(("id" = uuid::Uuid, Path, description = "The connection"), ListParams),
+    params(("id" = uuid::Uuid, Path, description = "The connection"), PageParams),
     responses((status = 200, description = "A page", body = List<Sync>), (status = 404, description = "No such connection")),
 )]
 pub(super) async fn syncs(
     State(state): State<AppState>,
     Submitter(caller): Submitter,
     Path(id): Path<ConnectionId>,
-    Query(params): Query<ListParams>,
+    Query(params): Query<PageParams>,
 ) -> Result<Json<List<Sync>>, ApiError> {
     let page = page_request(params.cursor, params.limit);
     let mut connection = state.database().acquire().await?;

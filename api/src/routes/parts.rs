@@ -4,28 +4,12 @@ use axum::Json;
 use axum::extract::State;
 use millrace_shared::db::asset_parts::{self, StoredPart};
 use millrace_shared::ids::AssetId;
-use serde::Deserialize;
-use utoipa::IntoParams;
 
 use super::chunks::{ChunkCursor, TRIES, ready, replaced};
 use crate::error::ApiError;
-use crate::extract::{Path, Query, Submitter, from_text};
+use crate::extract::{Path, Query, Submitter};
 use crate::state::AppState;
-use crate::wire::{AssetPart, Limit, List};
-
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(super) struct ListParams {
-    /// `next_cursor` of the page before.
-    #[serde(default, deserialize_with = "from_text")]
-    #[param(value_type = Option<String>)]
-    cursor: Option<ChunkCursor>,
-    /// Parts on a page; 50 unless told otherwise.
-    #[serde(default, deserialize_with = "from_text")]
-    #[param(value_type = Option<u16>, minimum = 1, maximum = 200)]
-    limit: Option<Limit>,
-}
+use crate::wire::{AssetPart, Limit, List, PageParams};
 
 /// List what a document holds.
 ///
@@ -33,7 +17,7 @@ pub(super) struct ListParams {
 /// why there is none.
 #[utoipa::path(
     get, path = "/v1/assets/{id}/parts", tag = "Assets", operation_id = "listAssetParts",
-    params(("id" = uuid::Uuid, Path, description = "The document"), ListParams),
+    params(("id" = uuid::Uuid, Path, description = "The document"), PageParams<ChunkCursor>),
     responses(
         (status = 200, description = "Some parts", body = List<AssetPart>),
         (status = 404, description = "No such asset"),
@@ -44,7 +28,7 @@ pub(super) async fn list(
     State(state): State<AppState>,
     Submitter(caller): Submitter,
     Path(id): Path<AssetId>,
-    Query(params): Query<ListParams>,
+    Query(params): Query<PageParams<ChunkCursor>>,
 ) -> Result<Json<List<AssetPart>>, ApiError> {
     let mut connection = state.database().acquire().await?;
     for _ in 0..TRIES {

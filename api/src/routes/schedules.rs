@@ -5,19 +5,17 @@ use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json};
 use http::StatusCode;
 use http::header::LOCATION;
-use millrace_shared::db::{Cursor, schedules as rows};
+use millrace_shared::db::schedules as rows;
 use millrace_shared::ids::ScheduleId;
 use millrace_shared::intake;
 use millrace_shared::schedules::{self, ChangeError, CreateError};
 use millrace_shared::wire::{self as shapes, Job, Payload, Schedule};
-use serde::Deserialize;
-use utoipa::IntoParams;
 
 use crate::envelope::TraceContext;
 use crate::error::ApiError;
-use crate::extract::{self, Path, Query, Submitter, from_text};
+use crate::extract::{self, Path, Query, Submitter};
 use crate::state::AppState;
-use crate::wire::{Limit, List, NewSchedule, ScheduleChange, page_request};
+use crate::wire::{List, NewSchedule, PageParams, ScheduleChange, page_request};
 
 /// Make a schedule.
 ///
@@ -43,31 +41,17 @@ pub(super) async fn create(
     Ok((StatusCode::CREATED, Json(Schedule::of(row, Payload::Shown))))
 }
 
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(super) struct ListParams {
-    /// `next_cursor` of the page before.
-    #[serde(default, deserialize_with = "from_text")]
-    #[param(value_type = Option<String>)]
-    cursor: Option<Cursor>,
-    /// Rows on a page; 50 unless told otherwise.
-    #[serde(default, deserialize_with = "from_text")]
-    #[param(value_type = Option<u16>, minimum = 1, maximum = 200)]
-    limit: Option<Limit>,
-}
-
 /// List schedules.
 ///
 /// Newest first, without their payloads.
 #[utoipa::path(
-    get, path = "/v1/schedules", tag = "Schedules", operation_id = "listSchedules", params(ListParams),
+    get, path = "/v1/schedules", tag = "Schedules", operation_id = "listSchedules", params(PageParams),
     responses((status = 200, description = "A page of schedules", body = List<Schedule>)),
 )]
 pub(super) async fn list(
     State(state): State<AppState>,
     Submitter(caller): Submitter,
-    Query(params): Query<ListParams>,
+    Query(params): Query<PageParams>,
 ) -> Result<Json<List<Schedule>>, ApiError> {
     let page = page_request(params.cursor, params.limit);
     let before = page.after.map(|cursor| ScheduleId(cursor.id()));

@@ -6,22 +6,23 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use http::{HeaderMap, HeaderName, HeaderValue};
+use millrace_shared::crm::Provider;
 use millrace_shared::db::crm::connections;
 use millrace_shared::db::webhooks::{self, NewSource, SecretRecord, Source};
-use millrace_shared::ids::{OrgId, SecretId, SourceId};
+use millrace_shared::ids::{ConnectionId, OrgId, SecretId, SourceId};
 use millrace_shared::jobs::FieldError;
 use millrace_shared::seal::Keyring;
 use millrace_shared::webhook::Delivery;
 use secrecy::{ExposeSecret as _, SecretString};
-use serde::Deserialize;
 use sqlx::PgConnection;
-use utoipa::IntoParams;
 
 use super::webhooks::verify;
 use crate::error::ApiError;
-use crate::extract::{self, Path, Query, Submitter, from_text};
+use crate::extract::{self, Path, Query, Submitter};
 use crate::state::AppState;
-use crate::wire::{Limit, List, NewWebhookSecret, NewWebhookSource, WebhookSource, WebhookTest, WebhookVerdict};
+use crate::wire::{
+    Limit, List, NewWebhookSecret, NewWebhookSource, PageParams, WebhookSource, WebhookTest, WebhookVerdict,
+};
 
 /// Make a source of webhooks.
 ///
@@ -38,7 +39,9 @@ pub(super) async fn create(
     Submitter(caller): Submitter,
     extract::Json(body): extract::Json<NewWebhookSource>,
 ) -> Result<(StatusCode, Json<WebhookSource>), ApiError> {
-    let new = body.check(state.kinds()).map_err(ApiError::Invalid)?;
+    let mut transaction = state.database().begin().await?;
+    let connected = provider(&mut transaction, caller.org, body.connection_id()).await?;
+    let new = body.check(state.kinds(), connected).map_err(ApiError::Invalid)?;
     if new.scheme.signs_the_url() && !state.has_public_url() {
         return Err(not_configured(
             "this scheme signs the URL: set MILLRACE_PUBLIC_URL to the address that senders reach this API by",
@@ -55,12 +58,6 @@ pub(super) async fn create(
         connection_id: new.connection_id,
         tolerance_seconds: new.tolerance_seconds,
     };
-    let mut transaction = state.database().begin().await?;
-    if let Some(id) = new.connection_id
-        && connections::get(&mut transaction, caller.org, id).await?.is_none()
-    {
-        return Err(ApiError::invalid("connection_id", "names no connection of this organisation"));
-    }
     let source = webhooks::create(&mut transaction, &row).await?;
     add_secret(&mut transaction, keyring, (caller.org, id), new.secret.get()).await?;
     let secrets = webhooks::secrets(&mut transaction, caller.org, id).await?;
@@ -69,32 +66,17 @@ pub(super) async fn create(
     Ok((StatusCode::CREATED, Json(shape(&state, source, &secrets, shown))))
 }
 
-/// Which page of the list.
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(super) struct Params {
-    /// Rows on a page, 50 unless told otherwise.
-    #[param(value_type = Option<u16>, minimum = 1, maximum = 200)]
-    #[serde(default, deserialize_with = "from_text")]
-    limit: Option<Limit>,
-    /// `next_cursor` of the page before.
-    #[param(value_type = Option<String>)]
-    #[serde(default, deserialize_with = "from_text")]
-    cursor: Option<SourceId>,
-}
-
 /// List sources of webhooks.
 ///
 /// Newest first.
 #[utoipa::path(
-    get, path = "/v1/webhook-sources", tag = "Webhooks", operation_id = "listWebhookSources", params(Params),
+    get, path = "/v1/webhook-sources", tag = "Webhooks", operation_id = "listWebhookSources", params(PageParams<SourceId>),
     responses((status = 200, description = "A page", body = List<WebhookSource>)),
 )]
 pub(super) async fn list(
     State(state): State<AppState>,
     Submitter(caller): Submitter,
-    Query(params): Query<Params>,
+    Query(params): Query<PageParams<SourceId>>,
 ) -> Result<Json<List<WebhookSource>>, ApiError> {
     let limit = usize::from(Limit::get(params.limit));
     let mut connection = state.database().acquire().await?;
@@ -207,6 +189,19 @@ pub(super) async fn test(
         Ok(_) => WebhookVerdict { accepted: true, code: None, detail: "it would be taken in".to_owned() },
         Err(refusal) => WebhookVerdict { accepted: false, code: Some(refusal.code()), detail: refusal.to_string() },
     }))
+}
+
+/// The CRM that a connection is to.
+async fn provider(
+    connection: &mut PgConnection,
+    org: OrgId,
+    id: Option<ConnectionId>,
+) -> Result<Option<Provider>, ApiError> {
+    let Some(id) = id else { return Ok(None) };
+    match connections::get(connection, org, id).await? {
+        Some(found) => Ok(Some(found.provider())),
+        None => Err(ApiError::invalid("connection_id", "names no connection of this organisation")),
+    }
 }
 
 async fn known(

@@ -18,7 +18,7 @@ pub use connection::{
 };
 pub use job::{Accepted, BatchBody, DeadLetter, KindInfo, SubmitBody};
 pub use organisation::OrgLimitsBody;
-pub use params::{IdempotencyKey, Limit, Timestamp, Wait, page_request};
+pub use params::{IdempotencyKey, Limit, PageParams, Timestamp, Wait, page_request};
 pub use queue::{QueueLimits, QueueSettings};
 pub use record::{ChangeAccepted, Conflict, Record, RecordChange, Resolution, Side};
 pub use schedule::{NewSchedule, ScheduleChange};

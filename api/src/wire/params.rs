@@ -5,8 +5,13 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use http::HeaderMap;
 use millrace_shared::db::{Cursor, PageRequest};
+use serde::Deserialize;
+use utoipa::IntoParams;
+use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat, Type};
 
 use crate::error::ApiError;
+use crate::extract::from_text;
 
 /// Rows on a page, 1 to 200.
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +36,37 @@ impl FromStr for Limit {
             Ok(rows) if (1..=Self::MOST).contains(&rows) => Ok(Self(rows)),
             _ => Err(format!("must be a whole number from 1 to {}", Self::MOST)),
         }
+    }
+}
+
+/// Which page of a list, where nothing else is asked. Serde refuses unknown parameters only of a whole query, so lists with parameters of their own
+/// have these among them.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, bound(deserialize = "C: FromStr<Err: fmt::Display>"))]
+pub struct PageParams<C = Cursor> {
+    /// `next_cursor` of the page before.
+    #[serde(default, deserialize_with = "from_text")]
+    pub cursor: Option<C>,
+    /// Rows on a page.
+    #[serde(default, deserialize_with = "from_text")]
+    pub limit: Option<Limit>,
+}
+
+// Not derived: that would ask every cursor for a schema, where each is text to clients.
+impl<C> IntoParams for PageParams<C> {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let optional = |name: &str, what: &str, schema: ObjectBuilder| {
+            let parameter = ParameterBuilder::new().name(name).parameter_in(ParameterIn::Query);
+            parameter.description(Some(what)).schema(Some(schema)).build()
+        };
+        let text = ObjectBuilder::new().schema_type(Type::String);
+        let number = ObjectBuilder::new()
+            .schema_type(Type::Integer)
+            .format(Some(SchemaFormat::KnownFormat(KnownFormat::Int32)))
+            .minimum(Some(1))
+            .maximum(Some(Limit::MOST));
+        let limit = format!("Rows on a page; {} unless told otherwise.", Limit::DEFAULT);
+        vec![optional("cursor", "`next_cursor` of the page before.", text), optional("limit", &limit, number)]
     }
 }
 
@@ -59,7 +95,7 @@ impl FromStr for Timestamp {
     }
 }
 
-impl<'de> serde::Deserialize<'de> for Timestamp {
+impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
         text.parse().map_err(serde::de::Error::custom)

@@ -3,11 +3,11 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use millrace_shared::crm::{self, Object, Provider};
 use millrace_shared::db::crm::conflicts;
-use millrace_shared::db::crm::records::{self, Association};
+use millrace_shared::db::crm::records::{self, Association, Fields};
 use millrace_shared::ids::{ConflictId, ConnectionId, JobId, RecordId};
 use millrace_shared::jobs::{CrmPushRecord, FieldChange, FieldError};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::error::ApiError;
@@ -99,7 +99,7 @@ impl RecordChange {
         for (name, value) in self.fields {
             match crm::check_field(provider, object, &name, value) {
                 Ok(to) => {
-                    let from = as_known(row, provider, &name);
+                    let from = row.fields.value(&name, provider, &row.raw);
                     fields.insert(name, FieldChange { from, to });
                 }
                 Err(problem) => wrong.push(FieldError::new(format!("fields.{name}"), problem)),
@@ -110,20 +110,6 @@ impl RecordChange {
         }
         let made_at_ms = Utc::now().timestamp_millis();
         Ok(CrmPushRecord { record_id: row.id, fields, made_at_ms, policy: None })
-    }
-}
-
-fn as_known(row: &records::Record, provider: Provider, field: &str) -> Value {
-    match field {
-        "name" => json!(row.name),
-        "emails" => json!(row.emails),
-        "phones" => json!(row.phones),
-        "amount" => json!(row.amount),
-        "currency" => json!(row.currency),
-        "pipeline" => json!(row.pipeline),
-        "stage" => json!(row.stage),
-        "owner" => json!(row.owner),
-        raw => crm::raw_field(provider, &row.raw, raw.strip_prefix("raw.").unwrap_or(raw)),
     }
 }
 
@@ -221,20 +207,21 @@ impl Record {
 
     /// A record with the CRM's document.
     pub fn whole(row: records::Record) -> Self {
+        let Fields { name, emails, phones, company, amount, currency, pipeline, stage, owner } = row.fields;
         Self {
             id: row.id,
             connection_id: row.connection_id,
             object: row.object,
             external_id: row.external_id,
-            name: row.name,
-            emails: row.emails,
-            phones: row.phones,
-            company: row.company,
-            amount: row.amount,
-            currency: row.currency,
-            pipeline: row.pipeline,
-            stage: row.stage,
-            owner: row.owner,
+            name,
+            emails,
+            phones,
+            company,
+            amount,
+            currency,
+            pipeline,
+            stage,
+            owner,
             associations: row.associations.0,
             crm_created_at: row.crm_created_at,
             crm_updated_at: row.crm_updated_at,

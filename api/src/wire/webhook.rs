@@ -1,6 +1,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use chrono::{DateTime, Utc};
+use millrace_shared::crm::Provider;
 use millrace_shared::db::webhooks::{SecretRecord, Source};
 use millrace_shared::ids::{ConnectionId, SourceId};
 use millrace_shared::jobs::{CrmSyncRecord, FieldError, JobPayload as _, Kinds, WebhookDeliver};
@@ -24,8 +25,10 @@ const MOST_OVERLAP_SECONDS: u32 = 604_800;
 pub struct NewWebhookSource {
     /// A label, at most 255 characters.
     name: String,
-    /// How deliveries are verified.
-    scheme: Scheme,
+    /// How deliveries are verified. Absent: as the account webhooks of the CRM are, which `provider` or `connection_id` tells.
+    scheme: Option<Scheme>,
+    /// The CRM that delivers, in place of `scheme`.
+    provider: Option<Provider>,
     /// The kind of job that each delivery becomes. Its body is the job's payload. With `connection_id` left out.
     kind: Option<String>,
     /// The connection to a CRM that the deliveries are of: then they tell which of its records to read again.
@@ -50,53 +53,66 @@ pub struct CheckedSource {
 }
 
 impl NewWebhookSource {
-    /// Checks all fields.
+    /// The connection that it is to be of.
+    pub fn connection_id(&self) -> Option<ConnectionId> {
+        self.connection_id
+    }
+
+    /// Checks all fields; `connected` is the provider of its connection.
     ///
     /// # Errors
     /// Every field that is wrong.
-    pub fn check(self, kinds: &Kinds) -> Result<CheckedSource, Vec<FieldError>> {
+    pub fn check(self, kinds: &Kinds, connected: Option<Provider>) -> Result<CheckedSource, Vec<FieldError>> {
         let mut wrong = Vec::new();
         let name = label::of_file(&self.name);
         if name.is_none() {
             wrong.push(FieldError::new("name", "is empty"));
         }
-        let kind = match (self.kind.as_deref(), self.connection_id) {
-            (None, Some(_)) => Some(CrmSyncRecord::KIND),
-            (Some(_), Some(_)) => {
-                wrong.push(FieldError::new("kind", "is told by the connection; leave it out"));
-                None
-            }
-            (None, None) => {
-                wrong.push(FieldError::new("kind", "is required, unless there is a connection_id"));
-                None
-            }
-            (Some(WebhookDeliver::KIND), None) => {
-                let problem = "is what makes deliveries jobs; name the kind that they are to become";
-                wrong.push(FieldError::new("kind", problem));
-                None
-            }
-            (Some(kind), None) => {
-                let known = kinds.get(kind).map(|kind| kind.name);
-                if known.is_none() {
-                    wrong.push(FieldError::new("kind", "is no kind of job; GET /v1/kinds lists them"));
-                }
-                known
-            }
-        };
+        let kind = kind(self.kind.as_deref(), self.connection_id, kinds).map_err(|error| wrong.push(error)).ok();
         let tolerance_seconds = self.tolerance_seconds.unwrap_or(TOLERANCE_SECONDS);
         if !(1..=MOST_TOLERANCE_SECONDS).contains(&tolerance_seconds) {
             wrong.push(FieldError::new("tolerance_seconds", format!("must be from 1 to {MOST_TOLERANCE_SECONDS}")));
         }
-        let secret = Secret::given_or_made(self.secret, &self.scheme);
-        if let Err(error) = self.scheme.check(secret.get()) {
-            wrong.push(FieldError::new(error.field, error.problem));
-        }
-        match (name, kind) {
-            (Some(name), Some(kind)) if wrong.is_empty() => {
+        let proof = scheme(self.scheme, self.provider, connected)
+            .and_then(|scheme| Ok((Secret::given_or_made(self.secret, &scheme)?, scheme)))
+            .map_err(|error| wrong.push(error))
+            .ok();
+        match (name, kind, proof) {
+            (Some(name), Some(kind), Some((secret, scheme))) if wrong.is_empty() => {
                 let connection_id = self.connection_id;
-                Ok(CheckedSource { name, scheme: self.scheme, kind, connection_id, secret, tolerance_seconds })
+                Ok(CheckedSource { name, scheme, kind, connection_id, secret, tolerance_seconds })
             }
             _ => Err(wrong),
+        }
+    }
+}
+
+/// What deliveries become.
+fn kind(told: Option<&str>, connection: Option<ConnectionId>, kinds: &Kinds) -> Result<&'static str, FieldError> {
+    let problem = match (told, connection) {
+        (None, Some(_)) => return Ok(CrmSyncRecord::KIND),
+        (Some(_), Some(_)) => "is told by the connection; leave it out",
+        (None, None) => "is required, unless there is a connection_id",
+        (Some(WebhookDeliver::KIND), None) => "is what makes deliveries jobs; name the kind that they are to become",
+        (Some(told), None) => match kinds.get(told) {
+            Some(kind) => return Ok(kind.name),
+            None => "is no kind of job; GET /v1/kinds lists them",
+        },
+    };
+    Err(FieldError::new("kind", problem))
+}
+
+/// How deliveries are verified: as told, or as the CRM's are.
+fn scheme(told: Option<Scheme>, provider: Option<Provider>, connected: Option<Provider>) -> Result<Scheme, FieldError> {
+    match (told, provider, connected) {
+        (Some(_), Some(_), _) => Err(FieldError::new("provider", "tells the scheme, as `scheme` does; leave one out")),
+        (None, Some(provider), Some(connected)) if provider != connected => {
+            Err(FieldError::new("provider", format!("is not the connection's, {connected}; leave it out")))
+        }
+        (Some(scheme), None, _) => Ok(scheme),
+        (None, Some(provider), _) | (None, None, Some(provider)) => Ok(Scheme::of(provider)),
+        (None, None, None) => {
+            Err(FieldError::new("scheme", "is required, unless there is a provider or a connection_id"))
         }
     }
 }
@@ -108,16 +124,22 @@ pub enum Secret {
 }
 
 impl Secret {
-    fn given_or_made(given: Option<SecretString>, scheme: &Scheme) -> Self {
-        let Some(given) = given else {
-            let random: [u8; 32] = rand::random();
-            return Self::Made(SecretString::from(match scheme {
-                Scheme::StandardWebhooks {} => format!("whsec_{}", STANDARD.encode(random)),
-                Scheme::Basic {} => format!("millrace:{}", URL_SAFE_NO_PAD.encode(random)),
-                _ => URL_SAFE_NO_PAD.encode(random),
-            }));
-        };
-        Self::Given(given)
+    /// One that the scheme can work with.
+    fn given_or_made(given: Option<SecretString>, scheme: &Scheme) -> Result<Self, FieldError> {
+        let secret = given.map_or_else(|| Self::made(scheme), Self::Given);
+        match scheme.check(secret.get()) {
+            Ok(()) => Ok(secret),
+            Err(error) => Err(FieldError::new(error.field, error.problem)),
+        }
+    }
+
+    fn made(scheme: &Scheme) -> Self {
+        let random: [u8; 32] = rand::random();
+        Self::Made(SecretString::from(match scheme {
+            Scheme::StandardWebhooks {} => format!("whsec_{}", STANDARD.encode(random)),
+            Scheme::Basic {} => format!("millrace:{}", URL_SAFE_NO_PAD.encode(random)),
+            _ => URL_SAFE_NO_PAD.encode(random),
+        }))
     }
 
     pub fn get(&self) -> &SecretString {
@@ -159,11 +181,12 @@ impl NewWebhookSecret {
         if overlap > MOST_OVERLAP_SECONDS {
             wrong.push(FieldError::new("overlap_seconds", format!("must be at most {MOST_OVERLAP_SECONDS}")));
         }
-        let secret = Secret::given_or_made(self.secret, scheme);
-        if let Err(error) = scheme.check(secret.get()) {
-            wrong.push(FieldError::new(error.field, error.problem));
+        match Secret::given_or_made(self.secret, scheme) {
+            Ok(secret) if wrong.is_empty() => return Ok((secret, overlap)),
+            Ok(_) => {}
+            Err(error) => wrong.push(error),
         }
-        if wrong.is_empty() { Ok((secret, overlap)) } else { Err(wrong) }
+        Err(wrong)
     }
 }
 
@@ -254,4 +277,48 @@ pub struct WebhookVerdict {
     pub code: Option<&'static str>,
     /// Why, in words.
     pub detail: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use millrace_shared::jobs::KindSet;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn checked(body: &Value, connected: Option<Provider>) -> Result<Scheme, Vec<String>> {
+        let new: NewWebhookSource = serde_json::from_value(body.clone()).expect("a source");
+        match new.check(&Kinds::new(KindSet::WorkAndProbe), connected) {
+            Ok(checked) => Ok(checked.scheme),
+            Err(wrong) => Err(wrong.into_iter().map(|error| error.field).collect()),
+        }
+    }
+
+    #[test]
+    fn a_provider_or_a_connection_tells_the_scheme() {
+        let connection = uuid::Uuid::now_v7();
+        for &provider in Provider::ALL {
+            let told = json!({ "name": "Account", "provider": provider, "kind": "probe" });
+            assert_eq!(checked(&told, None), Ok(Scheme::of(provider)));
+            let implied = json!({ "name": "Account", "connection_id": connection });
+            assert_eq!(checked(&implied, Some(provider)), Ok(Scheme::of(provider)));
+            let both = json!({ "name": "Account", "provider": provider, "connection_id": connection });
+            assert_eq!(checked(&both, Some(provider)), Ok(Scheme::of(provider)));
+            let other = json!({ "name": "Account", "scheme": { "type": "github" }, "connection_id": connection });
+            assert_eq!(checked(&other, Some(provider)), Ok(Scheme::Github {}), "what is told outdoes what is implied");
+        }
+    }
+
+    #[test]
+    fn what_tells_the_scheme_tells_it_once() {
+        let connection = uuid::Uuid::now_v7();
+        let both = json!({ "name": "Weir", "provider": "kommo", "scheme": { "type": "secret_url" }, "kind": "probe" });
+        assert_eq!(checked(&both, None), Err(vec!["provider".to_owned()]));
+        let other = json!({ "name": "Weir", "provider": "kommo", "connection_id": connection });
+        assert_eq!(checked(&other, Some(Provider::Hubspot)), Err(vec!["provider".to_owned()]));
+        let neither = json!({ "name": "Weir", "kind": "probe" });
+        assert_eq!(checked(&neither, None), Err(vec!["scheme".to_owned()]));
+        let all = json!({ "name": "", "secret": "short", "provider": "hubspot" });
+        assert_eq!(checked(&all, None), Err(["name", "kind", "secret"].map(str::to_owned).to_vec()));
+    }
 }

@@ -67,7 +67,7 @@ fn phone(dice: &mut Dice) -> String {
         0 => format!("+4930{number:07}"),
         1 => format!("+1 (555) {:03}-{:04}", number / 10_000, number % 10_000),
         2 => format!("8 800 {number:07} доб. 12"),
-        _ => format!("0{number:07}"),
+        _ => format!("0555{number:07}"),
     }
 }
 

@@ -12,7 +12,8 @@ pub use credentials::{Credentials, OauthClient, Tokens, place};
 pub use decimal::decimal;
 pub use endpoints::{AccountError, Addresses, Endpoints, EndpointsError};
 pub use rates::{CallClass, Rates};
-pub use writable::{check_field, raw_field, writable};
+pub(crate) use writable::raw_field;
+pub use writable::{check_field, writable};
 
 use std::fmt;
 use std::str::FromStr;

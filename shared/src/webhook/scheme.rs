@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 use super::mac::{Algorithm, Encoding, is_same};
 use super::recipe::{Form, Key, Piece, Recipe, TimeUnit, header};
 use super::{Delivery, Proof, Refusal, fingerprint, query};
+use crate::crm::Provider;
 
 /// How a source proves that it made a delivery.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -89,6 +90,16 @@ pub struct SchemeError {
 }
 
 impl Scheme {
+    /// How the webhooks of a CRM's accounts are proved. What signs nothing has a password where the provider sends one, or else a secret in the URL.
+    #[must_use]
+    pub fn of(provider: Provider) -> Self {
+        match provider {
+            Provider::Hubspot => Self::HubspotV3 {},
+            Provider::Pipedrive => Self::Basic {},
+            Provider::Kommo | Provider::Salesforce => Self::SecretUrl {},
+        }
+    }
+
     /// The method that deliveries come by.
     #[must_use]
     pub fn method(&self) -> &'static str {

@@ -91,11 +91,11 @@ async fn an_older_state_that_comes_late_changes_nothing() {
     // Of one second: by a read that began before.
     assert_eq!(copies.store(4, &contact("as old", 10)).await.stale, 1);
     let copy = copies.copy().await;
-    assert_eq!((copy.name.as_deref(), copy.version), (Some("new"), 1));
+    assert_eq!((copy.fields.name.as_deref(), copy.version), (Some("new"), 1));
     // By one that began later it is news.
     assert_eq!(copies.store(6, &contact("newer", 10)).await.updated, 1);
     assert_eq!(copies.store(2, &contact("newest", 11)).await.updated, 1);
-    assert_eq!(copies.copy().await.name.as_deref(), Some("newest"));
+    assert_eq!(copies.copy().await.fields.name.as_deref(), Some("newest"));
 }
 
 #[tokio::test]

@@ -1,8 +1,9 @@
-//! The list of webhook sources.
+//! The list of webhook sources, and what tells how they are verified.
 
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
+use super::description::invalid;
 use super::webhooks::builder;
 
 #[tokio::test]
@@ -39,4 +40,40 @@ async fn listed_sources_show_how_many_secrets_each_of_them_has() -> Result<()> {
         assert!(source["secret"].is_null(), "no secret is shown");
     }
     stack.drain().await
+}
+
+#[tokio::test]
+async fn a_crm_tells_the_scheme_of_its_sources() -> Result<()> {
+    let stack = builder().workers(0).start().await?;
+    let client = stack.client();
+    let connection = json!({
+        "name": "Sales", "provider": "pipedrive", "account": "weir", "auth": { "type": "token", "token": "long enough" },
+    });
+    let connection = client.post("/v1/connections", &connection).await?.expect(201)?["id"].clone();
+    for (body, scheme) in [
+        (json!({ "provider": "hubspot", "kind": "probe" }), "hubspot_v3"),
+        (json!({ "provider": "kommo", "kind": "probe" }), "secret_url"),
+        (json!({ "connection_id": connection }), "basic"),
+        (json!({ "connection_id": connection, "provider": "pipedrive" }), "basic"),
+        (json!({ "connection_id": connection, "scheme": { "type": "secret_url" } }), "secret_url"),
+    ] {
+        let made = client.post("/v1/webhook-sources", &named(body)).await?.expect(201)?;
+        assert_eq!(made["scheme"], json!({ "type": scheme }));
+        assert!(made["secret"].as_str().is_some(), "one was made that the scheme can work with");
+    }
+    for (body, field) in [
+        (json!({ "kind": "probe" }), "scheme"),
+        (json!({ "kind": "probe", "provider": "hubspot", "scheme": { "type": "hubspot_v3" } }), "provider"),
+        (json!({ "kind": "probe", "provider": "zoho" }), "provider"),
+        (json!({ "connection_id": connection, "provider": "kommo" }), "provider"),
+        (json!({ "connection_id": uuid::Uuid::now_v7() }), "connection_id"),
+    ] {
+        invalid(&client.post("/v1/webhook-sources", &named(body)).await?, field);
+    }
+    stack.drain().await
+}
+
+fn named(mut body: Value) -> Value {
+    body["name"] = json!("Account");
+    body
 }

@@ -13,11 +13,12 @@ const LONG: Duration = Duration::from_secs(120);
 const PUBLIC: &str = "https://millrace.example.org";
 const SECRET: &str = "planted-secret-of-the-app";
 
-/// Makes a source for a connection; gives the path that deliveries go to.
-async fn source(world: &World, connected: &Connected, scheme: Value, secret: &str) -> Result<String> {
-    let body = json!({ "name": "Account", "connection_id": connected.id, "scheme": scheme, "secret": secret });
+/// Makes a source for a connection, which tells its scheme; gives the path that deliveries go to.
+async fn source(world: &World, connected: &Connected, scheme: &str, secret: &str) -> Result<String> {
+    let body = json!({ "name": "Account", "connection_id": connected.id, "secret": secret });
     let made = world.stack.client().post("/v1/webhook-sources", &body).await?.expect(201)?;
     ensure!(made["connection_id"] == json!(connected.id) && made["kind"] == "crm.sync_record", "{made:#}");
+    ensure!(made["scheme"] == json!({ "type": scheme }), "{made:#}");
     let url = made["url"].as_str().context("no URL")?;
     Ok(url.strip_prefix(PUBLIC).context("not public")?.to_owned())
 }
@@ -58,7 +59,7 @@ async fn hubspots_batches_keep_the_copy_current() -> Result<()> {
     let world = World::start().await?;
     let connected = world.connected("hubspot", 200).await?;
     connected.first_sync().await?;
-    let path = source(&world, &connected, json!({ "type": "hubspot_v3" }), SECRET).await?;
+    let path = source(&world, &connected, "hubspot_v3", SECRET).await?;
     deliver_badly(&world, &connected, &path, json!({ "kind": "hubspot_v3", "secret": SECRET })).await?;
     keep_the_copy_current(&world, &connected, changes()).await
 }
@@ -68,7 +69,7 @@ async fn kommos_forms_keep_the_copy_current_though_nothing_proves_them() -> Resu
     let world = World::start().await?;
     let connected = world.connected("kommo", 200).await?;
     connected.first_sync().await?;
-    let path = source(&world, &connected, json!({ "type": "secret_url" }), SECRET).await?;
+    let path = source(&world, &connected, "secret_url", SECRET).await?;
     deliver_badly(&world, &connected, &format!("{path}/{SECRET}"), json!({ "kind": "none" })).await?;
     keep_the_copy_current(&world, &connected, changes()).await
 }
@@ -78,7 +79,7 @@ async fn pipedrives_events_keep_the_copy_current() -> Result<()> {
     let world = World::start().await?;
     let connected = world.connected("pipedrive", 200).await?;
     connected.first_sync().await?;
-    let path = source(&world, &connected, json!({ "type": "basic" }), &format!("pipedrive:{SECRET}")).await?;
+    let path = source(&world, &connected, "basic", &format!("pipedrive:{SECRET}")).await?;
     let scheme = json!({ "kind": "basic", "user": "pipedrive", "password": SECRET });
     deliver_badly(&world, &connected, &path, scheme).await?;
     keep_the_copy_current(&world, &connected, changes()).await
@@ -89,7 +90,7 @@ async fn what_a_delivery_says_is_never_taken_for_data() -> Result<()> {
     let world = World::start().await?;
     let connected = world.connected("kommo", 40).await?;
     connected.first_sync().await?;
-    let path = source(&world, &connected, json!({ "type": "secret_url" }), SECRET).await?;
+    let path = source(&world, &connected, "secret_url", SECRET).await?;
     let contact = connected.copies("contacts").await?.into_iter().next().context("no contact")?;
     let id = contact["external_id"].as_str().context("no id")?;
     let account = connected.shown().await?["account_id"].as_str().context("no account")?.to_owned();
@@ -123,7 +124,7 @@ async fn events_of_one_record_are_one_read() -> Result<()> {
     let world = World::start_with(|builder| builder.worker_env("MILLRACE_QUEUES", "crm=1")).await?;
     let connected = world.connected("hubspot", 40).await?;
     connected.first_sync().await?;
-    let path = source(&world, &connected, json!({ "type": "hubspot_v3" }), SECRET).await?;
+    let path = source(&world, &connected, "hubspot_v3", SECRET).await?;
     let receiver = json!({
         "url": format!("{}{path}", world.stack.client().base()), "public_url": format!("{PUBLIC}{path}"),
         "scheme": { "kind": "hubspot_v3", "secret": SECRET }, "gather_ms": 300,

@@ -11,15 +11,15 @@ pub use writing::{Written, live_between, mark_gone, next_read, store};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use sqlx::FromRow;
 use sqlx::types::Json;
 
-use crate::crm::Object;
+use crate::crm::{Object, Provider, raw_field};
 use crate::ids::{ConnectionId, RecordId};
 
 /// What is asked of most records, under one name whatever the provider calls it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, FromRow)]
 pub struct Fields {
     /// A person's or firm's name, a deal's title, the text of a note.
     pub name: Option<String>,
@@ -39,6 +39,34 @@ pub struct Fields {
     pub stage: Option<String>,
     /// The provider's id of whoever is responsible.
     pub owner: Option<String>,
+}
+
+impl Fields {
+    /// All of them, by the names that changes have for them.
+    #[must_use]
+    pub fn named(&self) -> [(&'static str, Value); 9] {
+        [
+            ("name", json!(self.name)),
+            ("emails", json!(self.emails)),
+            ("phones", json!(self.phones)),
+            ("company", json!(self.company)),
+            ("amount", json!(self.amount)),
+            ("currency", json!(self.currency)),
+            ("pipeline", json!(self.pipeline)),
+            ("stage", json!(self.stage)),
+            ("owner", json!(self.owner)),
+        ]
+    }
+
+    /// What a change calls `name`: one of these, or else `raw.` and a field of the provider's `document`; null where there is none.
+    #[must_use]
+    pub fn value(&self, name: &str, provider: Provider, document: &Value) -> Value {
+        let common = self.named().into_iter().find(|(known, _)| *known == name);
+        common.map_or_else(
+            || raw_field(provider, document, name.strip_prefix("raw.").unwrap_or(name)),
+            |(_, value)| value,
+        )
+    }
 }
 
 /// That a record belongs to another.
@@ -80,24 +108,9 @@ pub struct Record {
     pub object: String,
     /// How the provider calls it.
     pub external_id: String,
-    /// See [`Fields`].
-    pub name: Option<String>,
-    /// See [`Fields`].
-    pub emails: Vec<String>,
-    /// See [`Fields`].
-    pub phones: Vec<String>,
-    /// See [`Fields`].
-    pub company: Option<String>,
-    /// See [`Fields`].
-    pub amount: Option<String>,
-    /// See [`Fields`].
-    pub currency: Option<String>,
-    /// See [`Fields`].
-    pub pipeline: Option<String>,
-    /// See [`Fields`].
-    pub stage: Option<String>,
-    /// See [`Fields`].
-    pub owner: Option<String>,
+    /// The common fields.
+    #[sqlx(flatten)]
+    pub fields: Fields,
     /// By the provider's clock.
     pub crm_created_at: Option<DateTime<Utc>>,
     /// By the provider's clock.
@@ -123,3 +136,21 @@ macro_rules! record_columns {
     };
 }
 pub(crate) use record_columns;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_finds_common_fields_and_those_of_the_document() {
+        let fields = Fields { name: Some("Weir".to_owned()), emails: vec!["a".to_owned()], ..Fields::default() };
+        let document = json!({ "name": "raw", "properties": { "closedate": "2026-12-31" } });
+        let value = |name: &str, provider: Provider| fields.value(name, provider, &document);
+        assert_eq!(value("name", Provider::Kommo), "Weir");
+        assert_eq!(value("emails", Provider::Kommo), json!(["a"]));
+        assert_eq!(value("stage", Provider::Kommo), Value::Null);
+        assert_eq!(value("raw.name", Provider::Kommo), "raw");
+        assert_eq!(value("raw.closedate", Provider::Hubspot), "2026-12-31");
+        assert_eq!(value("raw.stage", Provider::Kommo), Value::Null);
+    }
+}

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use millrace_shared::crm::{self, ConflictPolicy, Object, Provider};
+use millrace_shared::crm::{ConflictPolicy, Object};
 use millrace_shared::db::crm::conflicts;
 use millrace_shared::db::crm::records::{self, Record, Seen};
 use millrace_shared::ids::RecordId;
@@ -70,22 +70,6 @@ fn judge(
     }
 }
 
-/// A field of a record as it is now, by the name that changes have for it.
-fn value_of(provider: Provider, seen: &Seen, field: &str) -> Value {
-    let fields = &seen.fields;
-    match field {
-        "name" => json!(fields.name),
-        "emails" => json!(fields.emails),
-        "phones" => json!(fields.phones),
-        "amount" => json!(fields.amount),
-        "currency" => json!(fields.currency),
-        "pipeline" => json!(fields.pipeline),
-        "stage" => json!(fields.stage),
-        "owner" => json!(fields.owner),
-        raw => crm::raw_field(provider, &seen.raw, raw.strip_prefix("raw.").unwrap_or(raw)),
-    }
-}
-
 /// A conflict that waits for somebody.
 struct Waiting {
     record: RecordId,
@@ -119,7 +103,7 @@ impl Handler for PushHandler {
         };
         let policy = payload.policy.unwrap_or(api.connection().conflict_policy());
         let made_at = DateTime::from_timestamp_millis(payload.made_at_ms).unwrap_or_default();
-        let as_is = |field: &str| value_of(api.connection().provider(), &current, field);
+        let as_is = |field: &str| current.fields.value(field, api.connection().provider(), &current.raw);
         let verdict = judge(&payload.fields, as_is, policy, (made_at, current.updated_at));
         let found = |read, seen| Box::new(Found::of(&copy, object, read, seen));
         Ok(match verdict {

@@ -199,16 +199,9 @@ fn difference(before: &Record, after: &Seen) -> Value {
             changes.insert(field.to_owned(), json!([before, after]));
         }
     };
-    let fields = &after.fields;
-    compare("name", json!(before.name), json!(fields.name));
-    compare("emails", json!(before.emails), json!(fields.emails));
-    compare("phones", json!(before.phones), json!(fields.phones));
-    compare("company", json!(before.company), json!(fields.company));
-    compare("amount", json!(before.amount), json!(fields.amount));
-    compare("currency", json!(before.currency), json!(fields.currency));
-    compare("pipeline", json!(before.pipeline), json!(fields.pipeline));
-    compare("stage", json!(before.stage), json!(fields.stage));
-    compare("owner", json!(before.owner), json!(fields.owner));
+    for ((name, old), (_, new)) in before.fields.named().into_iter().zip(after.fields.named()) {
+        compare(name, old, new);
+    }
     compare("associations", json!(before.associations.0), json!(after.associations));
     compare("deleted_at", json!(before.deleted_at), Value::Null);
     let nothing = Map::new();
