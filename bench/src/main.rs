@@ -1,4 +1,4 @@
-//! The benchmarks: `cargo xtask bench queue|durable|http|webhooks|latency|fairness|memory|scale|search|peers|all`, and `extract DIR`.
+//! The benchmarks: `cargo xtask bench queue|durable|http|webhooks|crm|latency|fairness|memory|scale|search|peers|all`, and `extract DIR`.
 //!
 //! Each measures what a user would see: private servers on loopback, run as `cargo xtask demo` runs them (Postgres with fsync on), the real
 //! API and the real engine in processes of their own. They print figures and assert nothing about speed: an exit code other than 0 means

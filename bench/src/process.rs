@@ -20,8 +20,17 @@ fn micros(ticks: u64) -> u64 {
 
 /// Memory in bytes that a process holds (its resident set), without its children.
 pub(crate) fn rss_bytes(pid: u32) -> Option<u64> {
+    status_bytes(pid, "VmRSS:")
+}
+
+/// The most memory in bytes that a process has held so far, without its children.
+pub(crate) fn peak_rss_bytes(pid: u32) -> Option<u64> {
+    status_bytes(pid, "VmHWM:")
+}
+
+fn status_bytes(pid: u32, name: &str) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     let kibibytes: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
     Some(kibibytes * 1024)
 }
@@ -64,7 +73,8 @@ mod tests {
         while cpu_us(std::process::id()).expect("still there") < before + 50_000 {
             sum = std::hint::black_box((0..1_000_000_u64).sum::<u64>() + sum % 2);
         }
-        assert!(rss_bytes(std::process::id()).expect("still there") > 100_000);
+        let held = rss_bytes(std::process::id()).expect("still there");
+        assert!(held > 100_000 && peak_rss_bytes(std::process::id()) >= Some(held / 2));
         assert!(cpu_us(u32::MAX).is_none());
     }
 }

@@ -86,6 +86,7 @@ impl Report {
                 "requests" => "requests/s",
                 "store" => "chunks/s",
                 "deliveries" => "deliveries/s",
+                "backfill" | "resync" => "records/s",
                 _ => "jobs/s",
             },
         );

@@ -13,7 +13,7 @@ use serde_json::Value;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The metrics of each benchmark, but for `peers`, whose programs take minutes to build.
-const METRICS: [(&str, &str); 9] = [
+const METRICS: [(&str, &str); 10] = [
     (
         "queue",
         "enqueue_single enqueue_pipelined enqueue_bulk drain cpu_worker_us_per_job cpu_redis_us_per_job cpu_client_us_per_job",
@@ -32,6 +32,11 @@ const METRICS: [(&str, &str); 9] = [
         "webhooks",
         "deliveries latency_p50 latency_p95 latency_p99 errors cpu_api_us_per_job cpu_redis_us_per_job \
          cpu_postgres_us_per_job cpu_client_us_per_job",
+    ),
+    (
+        "crm",
+        "backfill resync ratio rss_early rss_peak calls used most refused cpu_worker_us_per_job cpu_api_us_per_job \
+         cpu_redis_us_per_job cpu_postgres_us_per_job cpu_client_us_per_job cpu_simulator_us_per_job",
     ),
     (
         "latency",

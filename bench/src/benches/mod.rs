@@ -1,5 +1,6 @@
 //! One module for each benchmark.
 
+mod crm;
 mod durable;
 mod fairness;
 mod http;
@@ -27,6 +28,8 @@ pub(crate) enum Bench {
     Http,
     /// Deliveries of webhooks by HTTP, verified by several schemes
     Webhooks,
+    /// Copies of accounts in simulated CRMs, and calls within a rate
+    Crm,
     /// From a submission to the start of its handler, on an idle system
     Latency,
     /// How long small organisations wait beside one that floods the queue
@@ -49,6 +52,7 @@ impl Bench {
         Self::Durable,
         Self::Http,
         Self::Webhooks,
+        Self::Crm,
         Self::Latency,
         Self::Fairness,
         Self::Memory,
@@ -63,6 +67,7 @@ impl Bench {
             Self::Durable => "durable",
             Self::Http => "http",
             Self::Webhooks => "webhooks",
+            Self::Crm => "crm",
             Self::Latency => "latency",
             Self::Fairness => "fairness",
             Self::Memory => "memory",
@@ -79,6 +84,7 @@ impl Bench {
             Self::Durable => durable::run(options, report).await,
             Self::Http => http::run(options, report).await,
             Self::Webhooks => webhooks::run(options, report).await,
+            Self::Crm => crm::run(options, report).await,
             Self::Latency => latency::run(options, report).await,
             Self::Fairness => fairness::run(options, report).await,
             Self::Memory => memory::run(options, report).await,
