@@ -140,3 +140,31 @@ async fn credentials_that_are_refused_say_nothing_of_those_in_their_place() {
     assert!(connections::revoke(&mut copies.connection, (org, id), "they are refused", old + 1).await.unwrap());
     assert_eq!(state(connections::get(&mut copies.connection, org, id).await.unwrap()), ConnectionState::Reauthorize);
 }
+
+#[tokio::test]
+async fn a_first_sync_reads_no_more_of_what_it_has_written_the_longer_it_takes() {
+    let mut copies = Copies::new().await;
+    let of = (copies.org, copies.id, Object::Contacts);
+    let page = |number: i64| -> Vec<Seen> {
+        let seen = |place: i64| Seen { external_id: format!("{number}-{place}"), ..contact("Ada", number) };
+        (0..100).map(seen).collect()
+    };
+    // The table has no statistics meanwhile: it was empty, and all of this takes a moment.
+    for round in 0..2 {
+        for number in 0..40 {
+            records::store(&mut copies.connection, of, round * 40 + number, &page(number)).await.unwrap();
+        }
+    }
+    let gone: Vec<_> = page(0).into_iter().map(|seen| (seen.external_id, None)).collect();
+    assert_eq!(records::mark_gone(&mut copies.connection, of, 100, &gone).await.unwrap(), 100);
+    sqlx::query("SELECT pg_stat_force_next_flush()").execute(&mut copies.connection).await.unwrap();
+    let (by_indexes, whole): (i64, i64) = sqlx::query_as(
+        "SELECT coalesce(sum(idx_tup_read), 0)::bigint,
+                (SELECT seq_tup_read FROM pg_stat_user_tables WHERE relname = 'crm_records')
+         FROM pg_stat_user_indexes WHERE relname = 'crm_records'",
+    )
+    .fetch_one(&mut copies.connection)
+    .await
+    .unwrap();
+    assert!(by_indexes + whole < 3 * 8_000, "of 8,000 that were met {by_indexes} + {whole} were read");
+}

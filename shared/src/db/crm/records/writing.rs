@@ -48,9 +48,9 @@ pub async fn store(connection: &mut PgConnection, of: Of, read: i64, seen: &[See
             *known = record;
         }
     }
-    let digests = digests(connection, of, &newest).await?;
+    let held = held(connection, of, &newest).await?;
     let is_same = |record: &Seen| {
-        digests.get(record.external_id.as_str()).is_some_and(|held| held.live && held.digest == record.digest)
+        held.get(record.external_id.as_str()).is_some_and(|held| held.live && held.digest == record.digest)
     };
     let mut written =
         Written { unchanged: newest.values().filter(|record| is_same(record)).count() as u64, ..Written::default() };
@@ -58,9 +58,8 @@ pub async fn store(connection: &mut PgConnection, of: Of, read: i64, seen: &[See
     if changed.is_empty() {
         return Ok(written);
     }
-    let known: Vec<&str> =
-        changed.iter().map(|record| record.external_id.as_str()).filter(|id| digests.contains_key(*id)).collect();
-    let before = lock(connection, of, &known).await?;
+    let known: Vec<RecordId> = changed.iter().filter_map(|record| Some(held.get(&record.external_id)?.id)).collect();
+    let before = lock(connection, of.0, &known).await?;
     let upserted = upsert(connection, of, read, &changed).await?;
     written.stale = (changed.len() - upserted.len()) as u64;
     written.created = upserted.iter().filter(|row| row.version == 1).count() as u64;
@@ -79,21 +78,24 @@ pub async fn store(connection: &mut PgConnection, of: Of, read: i64, seen: &[See
 
 #[derive(FromRow)]
 struct Held {
+    id: RecordId,
     external_id: String,
     digest: [u8; 32],
     live: bool,
 }
 
-/// In a table that grows by a first sync, of which Postgres has no statistics yet, a plan is a guess, and one that is kept stays. So this one is made each
-/// time, and the organisation is asked for in a way that no index serves: what is left is the index of ids.
-async fn digests(
+/// Each is looked up by itself, for a table that grows by a first sync has no statistics yet: then to read all records of the object looks as cheap to
+/// Postgres as to read these. And a plan that was made when it was empty must not be kept.
+async fn held(
     connection: &mut PgConnection,
     (org, id, object): Of,
     newest: &BTreeMap<&str, &Seen>,
 ) -> sqlx::Result<HashMap<String, Held>> {
     let rows: Vec<Held> = sqlx::query_as(
-        "SELECT external_id, digest, deleted_at IS NULL AS live FROM crm_records
-         WHERE org_id IS NOT DISTINCT FROM $1 AND connection_id = $2 AND object = $3 AND external_id = ANY($4)",
+        "SELECT held.* FROM UNNEST($4::text[]) AS met (external_id) CROSS JOIN LATERAL (
+             SELECT id, external_id, digest, deleted_at IS NULL AS live FROM crm_records
+             WHERE org_id IS NOT DISTINCT FROM $1 AND connection_id = $2 AND object = $3 AND external_id = met.external_id
+             OFFSET 0) AS held",
     )
     .bind(org)
     .bind(id)
@@ -106,23 +108,16 @@ async fn digests(
 }
 
 /// The records as they are, which nobody else changes until the transaction ends.
-async fn lock(
-    connection: &mut PgConnection,
-    (org, id, object): Of,
-    known: &[&str],
-) -> sqlx::Result<HashMap<String, Record>> {
+async fn lock(connection: &mut PgConnection, org: OrgId, known: &[RecordId]) -> sqlx::Result<HashMap<String, Record>> {
     if known.is_empty() {
         return Ok(HashMap::new());
     }
     let rows: Vec<Record> = sqlx::query_as(concat!(
         "SELECT ",
         record_columns!(),
-        " FROM crm_records WHERE org_id = $1 AND connection_id = $2 AND object = $3 AND external_id = ANY($4)
-         ORDER BY external_id FOR UPDATE"
+        " FROM crm_records WHERE org_id = $1 AND id = ANY($2) ORDER BY external_id FOR UPDATE"
     ))
     .bind(org)
-    .bind(id)
-    .bind(object.as_str())
     .bind(known)
     .fetch_all(connection)
     .await?;
@@ -250,13 +245,13 @@ pub async fn mark_gone(
     let marked: Vec<(RecordId, i32, DateTime<Utc>)> = sqlx::query_as(
         "WITH gone AS (
              SELECT record.id, coalesce(told.at, now()) AS at
-             FROM UNNEST($5::text[], $6::timestamptz[]) AS told (external_id, at)
-             JOIN crm_records AS record ON record.org_id = $1 AND record.connection_id = $2 AND record.object = $3
-                  AND record.external_id = told.external_id
-             WHERE record.deleted_at IS NULL AND record.read_number < $4
-             ORDER BY record.external_id FOR UPDATE OF record)
+             FROM UNNEST($5::text[], $6::timestamptz[]) AS told (external_id, at) CROSS JOIN LATERAL (
+                 SELECT id FROM crm_records
+                 WHERE org_id IS NOT DISTINCT FROM $1 AND connection_id = $2 AND object = $3
+                   AND external_id = told.external_id
+                 FOR UPDATE) AS record)
          UPDATE crm_records SET deleted_at = gone.at, read_number = $4, version = version + 1, updated_at = now()
-         FROM gone WHERE crm_records.id = gone.id RETURNING crm_records.id, version, gone.at",
+         FROM gone WHERE crm_records.id = gone.id AND deleted_at IS NULL AND read_number < $4 RETURNING crm_records.id, version, gone.at",
     )
     .bind(org)
     .bind(id)
@@ -264,6 +259,7 @@ pub async fn mark_gone(
     .bind(read)
     .bind(sorted.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>())
     .bind(sorted.iter().map(|(_, at)| *at).collect::<Vec<_>>())
+    .persistent(false)
     .fetch_all(&mut *connection)
     .await?;
     let changes: Vec<_> =
