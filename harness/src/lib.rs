@@ -37,7 +37,7 @@ pub use process::{Process, Signal};
 pub use programs::{Install, Program, Search};
 pub use redis::{RedisOptions, RedisServer};
 pub use run_dir::RunDir;
-pub use secret::random_hex;
+pub use secret::{encryption_key, random_hex};
 pub use servers::Servers;
 pub use service::{Inherit, Service, ServiceSpec, Until};
 pub use stack::{Stack, StackBuilder};

@@ -5,12 +5,14 @@ use std::{env, fs, path::Path, time::Instant};
 use anyhow::{Context, Result, anyhow};
 use comfy_table::Cell;
 use millrace_harness::{
-    Binaries, Client, Inherit, Profile, RunDir, Servers, Service, ServiceSpec, Until, file_url, random_hex,
-    workspace_root,
+    Binaries, Client, Inherit, Profile, RunDir, Servers, Service, ServiceSpec, Until, encryption_key, file_url,
+    random_hex, workspace_root,
 };
 use serde_json::Value;
 
 use crate::{env_file::EnvFile, show, stop::Stop, supervise::Supervised};
+
+const ENCRYPTION_KEYS: &str = "MILLRACE_ENCRYPTION_KEYS";
 
 /// All of it. Dropping it kills all that is ours; [`drain`](Self::drain) is the clean way.
 #[derive(Debug)]
@@ -179,14 +181,17 @@ impl Parts {
         }
         show::done(&format!("API and {} ready", workers_in_words(started.len())));
 
-        let env_file = [
+        let mut env_file = vec![
             ("MILLRACE_URL", api.url()),
             ("MILLRACE_KEY", key.clone()),
             ("MILLRACE_ORG", org.clone()),
             ("DATABASE_URL", servers.postgres.url().to_owned()),
             ("REDIS_URL", servers.redis.url().to_owned()),
         ];
-        let env_file = env_file.each_ref().map(|(name, value)| (*name, value.as_str()));
+        // For `millrace secrets`.
+        let keys = environment.iter().find(|(name, _)| name == ENCRYPTION_KEYS);
+        env_file.extend(keys.map(|(_, keys)| (ENCRYPTION_KEYS, keys.clone())));
+        let env_file: Vec<(&str, &str)> = env_file.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let env_file = EnvFile::write(workspace_root(), &env_file)?;
         let client = Client::new(&api.url(), &key)?;
         Ok(Self { servers, environment, org, client, api, workers: started, env_file })
@@ -228,6 +233,10 @@ fn environment(dir: &Path, servers: &Servers) -> Result<Vec<(String, String)>> {
     if env::var_os("MILLRACE_JWT_PUBLIC_KEY").is_none() {
         let secret = env::var("MILLRACE_JWT_SECRET").or_else(|_| random_hex(32))?;
         environment.push(("MILLRACE_JWT_SECRET".to_owned(), secret));
+    }
+    // What a lasting database holds sealed, a key of this run could not open in the next one.
+    if env::var_os(ENCRYPTION_KEYS).is_none() && servers.are_private() {
+        environment.push((ENCRYPTION_KEYS.to_owned(), encryption_key("development")?));
     }
     Ok(environment)
 }

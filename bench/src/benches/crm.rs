@@ -4,9 +4,8 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use chrono::{DateTime, Utc};
-use millrace_harness::{Account, PostgresOptions, RunDir, Simulator, Stack, StackBuilder, random_hex};
+use millrace_harness::{Account, PostgresOptions, RunDir, Simulator, Stack, StackBuilder, encryption_key};
 use millrace_shared::{config::DatabaseConfig, db};
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -90,10 +89,9 @@ impl Crm {
     async fn start(options: &Options, change: impl FnOnce(StackBuilder) -> StackBuilder) -> Result<Self> {
         let dir = RunDir::create()?;
         let simulator = Simulator::start(dir.path()).await?;
-        let key = STANDARD.encode(random_hex(16)?);
         let mut builder = Stack::builder()
             .own_postgres(PostgresOptions::default())
-            .env("MILLRACE_ENCRYPTION_KEYS", format!("bench:{key}"))
+            .env("MILLRACE_ENCRYPTION_KEYS", encryption_key("bench")?)
             .env("MILLRACE_PUBLIC_URL", "https://hooks.example.org")
             .env("MILLRACE_CRM_ENDPOINTS", simulator.endpoints())
             .worker_env("MILLRACE_QUEUES", "crm=8");

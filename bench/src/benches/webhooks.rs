@@ -17,7 +17,7 @@ use hyper::{
     StatusCode,
     header::{CONTENT_TYPE, HeaderName},
 };
-use millrace_harness::random_hex;
+use millrace_harness::encryption_key;
 use serde_json::{Value, json};
 use sha2::Sha256;
 
@@ -41,8 +41,7 @@ const BEHIND: Duration = Duration::from_secs(240);
 
 pub(crate) async fn run(options: &Options, report: &mut Report) -> Result<()> {
     allow_open_files(OPEN_FILES)?;
-    let key = STANDARD.encode(random_hex(16)?);
-    let ours = [("MILLRACE_ENCRYPTION_KEYS", format!("bench:{key}")), ("MILLRACE_PUBLIC_URL", PUBLIC.to_owned())];
+    let ours = [("MILLRACE_ENCRYPTION_KEYS", encryption_key("bench")?), ("MILLRACE_PUBLIC_URL", PUBLIC.to_owned())];
     let ours = ours.map(|(name, value)| (name.to_owned(), value)).into_iter();
     let with_keys = Options { env: ours.chain(options.env.iter().cloned()).collect(), ..options.clone() };
     let site = Site::start(Form::Durable, &with_keys).await?;
