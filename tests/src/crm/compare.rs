@@ -75,7 +75,7 @@ fn fields((provider, object): (&str, &str), row: &Value, copy: &Value, live: &BT
         let shown: Vec<String> = links(copy).into_iter().filter(|link| live.contains(link)).collect();
         same("associations", expected_links(object, row), &json!(shown));
         same("updated at", row["updated_at_ms"].clone(), &json!(millis(&copy["crm_updated_at"])));
-        same("custom fields", json!(Vec::<String>::new()), &json!(missing_custom(provider, row, copy)));
+        same("custom fields", json!(Vec::<String>::new()), &json!(missing_custom(row, copy)));
     }
     wrong
 }
@@ -124,10 +124,7 @@ fn millis(time: &Value) -> Option<i64> {
 }
 
 /// Names of custom fields whose text is not in the provider's document.
-fn missing_custom(provider: &str, row: &Value, copy: &Value) -> Vec<String> {
-    if provider == "salesforce" {
-        return Vec::new();
-    }
+fn missing_custom(row: &Value, copy: &Value) -> Vec<String> {
     let document = copy["raw"].to_string();
     let custom = row["custom"].as_object().into_iter().flatten();
     let texts = custom.filter_map(|(name, value)| Some((name, value.as_str()?)));

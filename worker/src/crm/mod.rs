@@ -9,6 +9,7 @@ mod error;
 mod hubspot;
 mod keyset;
 mod kommo;
+mod own_fields;
 mod pipedrive;
 mod record;
 mod salesforce;
@@ -206,7 +207,7 @@ impl Crms {
             Box::<hubspot::Hubspot>::default(),
             Box::new(kommo::Kommo),
             Box::new(pipedrive::Pipedrive),
-            Box::new(salesforce::Salesforce),
+            Box::new(salesforce::Salesforce::default()),
         ];
         Self(all.into_iter().map(|crm| (crm.provider(), crm)).collect())
     }

@@ -10,26 +10,15 @@ use super::super::record::{Draft, Drift, Look};
 use super::super::{by_own_names, one_each};
 
 /// What is asked of each record beside properties of the account's own.
-pub(super) fn standard(object: Object) -> &'static [&'static str] {
+pub(super) fn standard(object: Object) -> &'static str {
     match object {
-        Object::Contacts => &[
-            "firstname",
-            "lastname",
-            "email",
-            "hs_additional_emails",
-            "phone",
-            "mobilephone",
-            "company",
-            "jobtitle",
-            "lifecyclestage",
-            "hubspot_owner_id",
-        ],
-        Object::Companies => &["name", "domain", "phone", "industry", "city", "country", "hubspot_owner_id"],
-        Object::Deals => {
-            &["dealname", "amount", "deal_currency_code", "pipeline", "dealstage", "closedate", "hubspot_owner_id"]
+        Object::Contacts => {
+            "firstname,lastname,email,hs_additional_emails,phone,mobilephone,company,jobtitle,lifecyclestage,hubspot_owner_id"
         }
-        Object::Notes => &["hs_note_body", "hs_timestamp", "hubspot_owner_id"],
-        Object::Owners | Object::Pipelines => &[],
+        Object::Companies => "name,domain,phone,industry,city,country,hubspot_owner_id",
+        Object::Deals => "dealname,amount,deal_currency_code,pipeline,dealstage,closedate,hubspot_owner_id",
+        Object::Notes => "hs_note_body,hs_timestamp,hubspot_owner_id",
+        Object::Owners | Object::Pipelines => "",
     }
 }
 

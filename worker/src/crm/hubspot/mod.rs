@@ -5,10 +5,10 @@
 //! <https://developers.hubspot.com/docs/reference/api/crm/search>.
 
 mod mapping;
-mod properties;
 mod search;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use millrace_shared::crm::{Object, Provider};
@@ -16,6 +16,7 @@ use millrace_shared::db::crm::records::Seen;
 use serde_json::{Value, json};
 
 use super::error::usual;
+use super::own_fields::OwnFields;
 use super::record::{Drift, Look};
 use super::{Account, Answer, Api, Call, Covered, Crm, CrmError, Delivered, Page, Pass, Scan, Touched};
 
@@ -26,7 +27,7 @@ const MOST_OWNER_PAGES: usize = 100;
 
 #[derive(Default)]
 pub(super) struct Hubspot {
-    properties: properties::Properties,
+    properties: OwnFields,
 }
 
 #[async_trait]
@@ -47,7 +48,7 @@ impl Crm for Hubspot {
             (Object::Owners, ..) => owners(api).await,
             (Object::Pipelines, ..) => pipelines(api).await,
             (object, Pass::Live, Some(since)) => {
-                let properties = self.properties.of(api, object).await?;
+                let properties = self.properties(api, object).await?;
                 search::page(api, object, &properties, (since, scan.cursor)).await
             }
             (object, pass, _) => self.list(api, object, pass, scan.cursor).await,
@@ -56,7 +57,7 @@ impl Crm for Hubspot {
 
     async fn record(&self, api: &Api<'_>, object: Object, id: &str) -> Result<Option<Seen>, CrmError> {
         let drift = Drift::default();
-        let properties = self.properties.of(api, object).await?;
+        let properties = self.properties(api, object).await?;
         let id = super::path_segment(id);
         let path = match object {
             Object::Owners => format!("/crm/v3/owners/{id}"),
@@ -167,7 +168,7 @@ impl Hubspot {
         let archived = pass == Pass::Deleted;
         let mut path = format!("/crm/v3/objects/{object}?limit={PAGE}&archived={archived}");
         if !archived {
-            let properties = self.properties.of(api, object).await?;
+            let properties = self.properties(api, object).await?;
             path.push_str(&format!("&properties={properties}"));
             let associated = mapping::associated(object);
             if !associated.is_empty() {
@@ -192,6 +193,24 @@ impl Hubspot {
         page.next = look.part("paging").and_then(|paging| paging.part("next")?.text("after"));
         page.drift = drift.into_found();
         Ok(page)
+    }
+}
+
+impl Hubspot {
+    /// The properties that are asked for, with commas between. The account's own are told apart by `hubspotDefined`
+    /// (<https://developers.hubspot.com/docs/reference/api/crm/properties>).
+    async fn properties(&self, api: &Api<'_>, object: Object) -> Result<Arc<str>, CrmError> {
+        let standard = mapping::standard(object);
+        if standard.is_empty() {
+            return Ok(standard.into());
+        }
+        let own = |answer: &Answer| {
+            let (body, drift): (Value, _) = (answer.json()?, Drift::default());
+            let is_own = |property: &Look<'_>| property.value().get("hubspotDefined") == Some(&Value::Bool(false));
+            let own = Look::at(&body, &drift).list("results").filter(is_own);
+            Ok(own.filter_map(|property| property.text("name")).collect())
+        };
+        self.properties.of((api, object), standard, format!("/crm/v3/properties/{object}"), own).await
     }
 }
 

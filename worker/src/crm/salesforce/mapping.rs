@@ -9,28 +9,21 @@ use serde_json::{Value, json};
 use super::super::record::{Draft, Drift, Look};
 use super::super::{by_own_names, one_each};
 
-/// The question for all fields of a sort of record.
-pub(super) fn select(object: Object) -> &'static str {
+/// The fields of a sort of record that every organization has.
+pub(super) fn standard(object: Object) -> &'static str {
     match object {
         Object::Contacts => {
-            "SELECT Id, Name, FirstName, LastName, Email, Phone, MobilePhone, HomePhone, Title, AccountId, OwnerId, CreatedDate, \
-             SystemModstamp, IsDeleted FROM Contact"
+            "Id,Name,FirstName,LastName,Email,Phone,MobilePhone,HomePhone,Title,AccountId,OwnerId,CreatedDate,SystemModstamp,IsDeleted"
         }
         Object::Companies => {
-            "SELECT Id, Name, Phone, Website, Industry, BillingCity, BillingCountry, OwnerId, CreatedDate, SystemModstamp, IsDeleted \
-             FROM Account"
+            "Id,Name,Phone,Website,Industry,BillingCity,BillingCountry,OwnerId,CreatedDate,SystemModstamp,IsDeleted"
         }
         Object::Deals => {
-            "SELECT Id, Name, Amount, StageName, CloseDate, AccountId, ContactId, OwnerId, CreatedDate, SystemModstamp, IsDeleted \
-             FROM Opportunity"
+            "Id,Name,Amount,StageName,CloseDate,AccountId,ContactId,OwnerId,CreatedDate,SystemModstamp,IsDeleted"
         }
-        Object::Notes => {
-            "SELECT Id, Subject, Description, WhoId, WhatId, OwnerId, CreatedDate, SystemModstamp, IsDeleted FROM Task"
-        }
-        Object::Owners => "SELECT Id, Name, Email, IsActive, CreatedDate, SystemModstamp FROM User",
-        Object::Pipelines => {
-            "SELECT Id, MasterLabel, ApiName, SortOrder, IsActive, IsClosed, IsWon, CreatedDate, SystemModstamp FROM OpportunityStage"
-        }
+        Object::Notes => "Id,Subject,Description,WhoId,WhatId,OwnerId,CreatedDate,SystemModstamp,IsDeleted",
+        Object::Owners => "Id,Name,Email,IsActive,CreatedDate,SystemModstamp",
+        Object::Pipelines => "Id,MasterLabel,ApiName,SortOrder,IsActive,IsClosed,IsWon,CreatedDate,SystemModstamp",
     }
 }
 

@@ -18,6 +18,7 @@ use reqwest::StatusCode;
 use serde_json::Value;
 
 use super::error::usual;
+use super::own_fields::OwnFields;
 use super::record::{Drift, Look};
 use super::{Account, Answer, Api, Call, Covered, Crm, CrmError, Delivered, Page, Pass, Scan};
 
@@ -27,7 +28,10 @@ const PAGE: usize = 2_000;
 /// The allowance is counted over a day that slides.
 const USED_UP: Duration = Duration::from_secs(900);
 
-pub(super) struct Salesforce;
+#[derive(Default)]
+pub(super) struct Salesforce {
+    fields: OwnFields,
+}
 
 #[async_trait]
 impl Crm for Salesforce {
@@ -45,7 +49,7 @@ impl Crm for Salesforce {
         }
         let after = After::read(scan.cursor, scan.since);
         let condition = after.condition(scan.object).map(|condition| format!(" WHERE {condition}")).unwrap_or_default();
-        let select = mapping::select(scan.object);
+        let select = self.select(api, scan.object).await?;
         let order = mapping::changed_field(scan.object);
         let query = format!("{select}{condition} ORDER BY {order}, Id LIMIT {PAGE}");
         let answer = ask(api, "queryAll", &query).await?;
@@ -81,7 +85,8 @@ impl Crm for Salesforce {
             return Ok(None);
         }
         // The same question as in a scan, so that the document has the same shape.
-        let answer = ask(api, "query", &format!("{} WHERE Id = '{id}' LIMIT 1", mapping::select(object))).await?;
+        let select = self.select(api, object).await?;
+        let answer = ask(api, "query", &format!("{select} WHERE Id = '{id}' LIMIT 1")).await?;
         let body: Value = answer.json()?;
         let drift = Drift::default();
         Ok(Look::at(&body, &drift).list("records").find_map(|row| mapping::seen(object, row.value(), &drift)))
@@ -119,6 +124,22 @@ impl Crm for Salesforce {
     }
 }
 
+impl Salesforce {
+    /// The question for all fields of a sort of record. The organization's own are told by what describes it
+    /// (<https://developer.salesforce.com/docs/platform/api-rest/guide/resources-sobject-describe.md>).
+    async fn select(&self, api: &Api<'_>, object: Object) -> Result<String, CrmError> {
+        let (standard, of) = (mapping::standard(object), mapping::sobject(object));
+        let own = |answer: &Answer| {
+            let (body, drift): (Value, _) = (answer.json()?, Drift::default());
+            let own = Look::at(&body, &drift).list("fields").filter(|field| field.flag("custom"));
+            Ok(own.filter_map(|field| field.text("name")).collect())
+        };
+        let path = format!("/services/data/{VERSION}/sobjects/{of}/describe");
+        let fields = self.fields.of((api, object), standard, path, own).await?;
+        Ok(format!("SELECT {fields} FROM {of}"))
+    }
+}
+
 async fn ask(api: &Api<'_>, resource: &str, query: &str) -> Result<Answer, CrmError> {
     let query = utf8_percent_encode(query, NON_ALPHANUMERIC);
     api.get(format!("/services/data/{VERSION}/{resource}?q={query}")).await
@@ -126,7 +147,8 @@ async fn ask(api: &Api<'_>, resource: &str, query: &str) -> Result<Answer, CrmEr
 
 /// The one pipeline that there is, with its stages.
 async fn stages(api: &Api<'_>) -> Result<Page, CrmError> {
-    let query = format!("{} ORDER BY SortOrder LIMIT {PAGE}", mapping::select(Object::Pipelines));
+    let (fields, of) = (mapping::standard(Object::Pipelines), mapping::sobject(Object::Pipelines));
+    let query = format!("SELECT {fields} FROM {of} ORDER BY SortOrder LIMIT {PAGE}");
     let answer = ask(api, "query", &query).await?;
     let body: Value = answer.json()?;
     let drift = Drift::default();
