@@ -9,8 +9,8 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use chrono::{TimeDelta, Utc};
-use http::HeaderMap;
 use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use metrics::counter;
 use millrace_shared::db::webhooks::{Arrival, SecretRecord, Source};
@@ -32,6 +32,15 @@ type Named<T> = Result<Path<T>, PathRejection>;
 
 /// Longest content type that is kept.
 const MOST_TYPE_CHARS: usize = 255;
+
+/// The content type of SOAP 1.1.
+const SOAP: &str = "text/xml";
+const OUTBOUND: &str = "http://soap.sforce.com/2005/09/outbound";
+const ACKNOWLEDGED: &str = concat!(
+    r#"<?xml version="1.0" encoding="UTF-8"?><soapenv:Envelope xmlns:soapenv="http://schemas.xmlsoap.org/soap/envelope/"><soapenv:Body>"#,
+    r#"<notificationsResponse xmlns="http://soap.sforce.com/2005/09/outbound"><Ack>true</Ack></notificationsResponse>"#,
+    "</soapenv:Body></soapenv:Envelope>",
+);
 
 /// Deliver a webhook.
 ///
@@ -131,6 +140,7 @@ async fn take(state: &AppState, source: &str, token: Option<String>, request: Re
         tracing::info!(source.id = %source.id, org.id = %source.org_id, reason = refusal.code(), "a webhook was refused");
         REFUSED
     })?;
+    let answer = answer(&parts.headers, &body);
     let seen = state.arrivals().ask(arrived(state, source, (&parts.headers, body), &verified)?).await?;
     match seen {
         Seen::First => count(&name, "accepted"),
@@ -140,7 +150,18 @@ async fn take(state: &AppState, source: &str, token: Option<String>, request: Re
             return Err(REFUSED);
         }
     }
-    Ok(StatusCode::OK.into_response())
+    Ok(answer)
+}
+
+/// What senders want to hear where 200 is not enough: Salesforce's outbound messages come again for a day unless SOAP says that they were taken in
+/// (<https://developer.salesforce.com/docs/atlas.en-us.api.meta/api/sforce_api_om_outboundmessaging_wsdl.htm>).
+fn answer(headers: &HeaderMap, body: &[u8]) -> Response {
+    let content_type = headers.get(CONTENT_TYPE).map_or(b"".as_slice(), HeaderValue::as_bytes);
+    let is_xml = content_type.get(..SOAP.len()).is_some_and(|start| start.eq_ignore_ascii_case(SOAP.as_bytes()));
+    if is_xml && body.windows(OUTBOUND.len()).any(|window| window == OUTBOUND.as_bytes()) {
+        return ([(CONTENT_TYPE, "text/xml; charset=utf-8")], ACKNOWLEDGED).into_response();
+    }
+    StatusCode::OK.into_response()
 }
 
 fn count(source: &str, outcome: &'static str) {

@@ -86,6 +86,40 @@ async fn pipedrives_events_keep_the_copy_current() -> Result<()> {
 }
 
 #[tokio::test]
+async fn salesforces_messages_keep_the_copy_current_and_hear_that_they_were_taken_in() -> Result<()> {
+    let world = World::start().await?;
+    let connected = world.connected("salesforce", 40).await?;
+    connected.first_sync().await?;
+    let path = source(&world, &connected, "secret_url", SECRET).await?;
+    let account = connected.shown().await?["account_id"].as_str().context("no account")?.to_owned();
+    let changed = connected.account.change(json!([{ "op": "update", "object": "contacts", "count": 7 }])).await?;
+    let notifications: String = changed
+        .iter()
+        .filter_map(|row| row["id"].as_str())
+        .map(|id| format!(r#"<Notification><Id>04l{id}</Id><sObject xsi:type="sf:Contact"><sf:Id>{id}</sf:Id></sObject></Notification>"#))
+        .collect();
+    let message = format!(
+        r#"<?xml version="1.0" encoding="UTF-8"?><soapenv:Envelope xmlns:soapenv="http://schemas.xmlsoap.org/soap/envelope/"
+            xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"><soapenv:Body>
+            <notifications xmlns="http://soap.sforce.com/2005/09/outbound" xmlns:sf="urn:sobject.enterprise.soap.sforce.com">
+            <OrganizationId>{account}</OrganizationId>{notifications}</notifications></soapenv:Body></soapenv:Envelope>"#
+    );
+    let sender = Client::anonymous(world.stack.client().base())?;
+    let deliver = async |secret: &str| {
+        let request = sender.request(reqwest::Method::POST, &format!("{path}/{secret}"));
+        sender.send(request.header("content-type", "text/xml; charset=UTF-8").body(message.clone())).await
+    };
+    let reply = deliver("another-secret-of-the-app").await?;
+    ensure!(reply.status == 401 && !reply.text().contains("Ack"), "{}", reply.text());
+    for _ in 0..2 {
+        let reply = deliver(SECRET).await?;
+        ensure!(reply.status == 200 && reply.text().contains("<Ack>true</Ack>"), "{}: {}", reply.status, reply.text());
+        ensure!(reply.headers["content-type"] == "text/xml; charset=utf-8", "{:?}", reply.headers);
+    }
+    connected.becomes_a_copy(LONG).await
+}
+
+#[tokio::test]
 async fn what_a_delivery_says_is_never_taken_for_data() -> Result<()> {
     let world = World::start().await?;
     let connected = world.connected("kommo", 40).await?;
