@@ -142,6 +142,20 @@ async fn credentials_that_are_refused_say_nothing_of_those_in_their_place() {
 }
 
 #[tokio::test]
+async fn a_copy_of_any_size_is_deleted_by_parts() {
+    let mut copies = Copies::new().await;
+    let seen: Vec<_> = (0..250).map(|id| Seen { external_id: id.to_string(), ..contact("Ada", 1) }).collect();
+    let of = (copies.org, copies.id, Object::Contacts);
+    records::store(&mut copies.connection, of, 1, &seen).await.unwrap();
+    let nobodys = OrgId::new();
+    assert_eq!(records::delete_some(&mut copies.connection, nobodys, copies.id, 100).await.unwrap(), 0);
+    for deleted in [100, 100, 50, 0] {
+        assert_eq!(records::delete_some(&mut copies.connection, copies.org, copies.id, 100).await.unwrap(), deleted);
+    }
+    assert!(connections::delete(&mut copies.connection, copies.org, copies.id).await.unwrap());
+}
+
+#[tokio::test]
 async fn a_first_sync_reads_no_more_of_what_it_has_written_the_longer_it_takes() {
     let mut copies = Copies::new().await;
     let of = (copies.org, copies.id, Object::Contacts);

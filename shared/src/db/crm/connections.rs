@@ -188,7 +188,8 @@ pub async fn list(connection: &mut PgConnection, org: OrgId, page: &PageRequest)
     Ok(page.page(rows, |row| row.id.0))
 }
 
-/// Deletes a connection with its credentials and its copy. `false` when there is none.
+/// Deletes a connection with its credentials and what is left of its copy: a large one goes before, by [`super::records::delete_some`]. `false` when there is
+/// none.
 ///
 /// # Errors
 /// When the database is away.

@@ -7,7 +7,7 @@ mod reading;
 mod writing;
 
 pub use reading::{Change, ListRecords, changes, get, list};
-pub use writing::{Written, live_between, mark_gone, next_read, store};
+pub use writing::{Written, delete_some, live_between, mark_gone, next_read, store};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};

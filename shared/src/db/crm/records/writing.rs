@@ -268,6 +268,25 @@ pub async fn mark_gone(
     Ok(marked.len() as u64)
 }
 
+/// Deletes some of a connection's copies for good. Gives how many: fewer than `most` when none are left.
+///
+/// # Errors
+/// When the database is away.
+pub async fn delete_some(connection: &mut PgConnection, org: OrgId, id: ConnectionId, most: u32) -> sqlx::Result<u64> {
+    // In the order in which syncs write them, so that neither waits for the other for ever.
+    let done = sqlx::query(
+        "WITH part AS (
+             SELECT id FROM crm_records WHERE org_id = $1 AND connection_id = $2 ORDER BY object, external_id LIMIT $3 FOR UPDATE)
+         DELETE FROM crm_records USING part WHERE crm_records.id = part.id",
+    )
+    .bind(org)
+    .bind(id)
+    .bind(i64::from(most))
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected())
+}
+
 /// Ids of records that are there as far as we know, were updated from `from` to before `to` by the provider's clock, and are not among `met`.
 ///
 /// # Errors
