@@ -104,6 +104,8 @@ fn authorize_url(
 pub(super) async fn callback(State(state): State<AppState>, RawQuery(query): RawQuery) -> Result<Response, ApiError> {
     let told = Told::read(query.as_deref().unwrap_or_default());
     let Some(nonce) = told.state else { return Ok(page(&NO_STATE)) };
+    // Before the state is used up: while Postgres is away the same link can be tried again.
+    let mut transaction = state.database().begin().await?;
     let ended = state.queues().end_grant(&nonce).await;
     let Some(grant) = ended.map_err(|error| ApiError::Unavailable("Redis", Some(error.into())))? else {
         return Ok(page(&NO_STATE));
@@ -112,7 +114,6 @@ pub(super) async fn callback(State(state): State<AppState>, RawQuery(query): Raw
         tracing::info!(connection.id = %grant.connection, org.id = %grant.org, "access to a CRM was not granted");
         return Ok(page(&NOT_GRANTED));
     };
-    let mut transaction = state.database().begin().await?;
     let Some(found) = connections::get(&mut transaction, grant.org, grant.connection).await? else {
         return Ok(page(&NO_STATE));
     };

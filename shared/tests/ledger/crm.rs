@@ -2,11 +2,12 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use millrace_shared::{
-    crm::{ConflictPolicy, Object, Provider},
+    crm::{ConflictPolicy, Object, Provider, SyncMode},
     db::crm::{
         connections::{self, ConnectionState, NewConnection},
         credentials,
         records::{self, Fields, ListRecords, Record, Seen, Written},
+        syncs,
     },
     db::{PageRequest, sealed},
     ids::{ConnectionId, OrgId},
@@ -147,10 +148,15 @@ async fn a_copy_of_any_size_is_deleted_by_parts() {
     let seen: Vec<_> = (0..250).map(|id| Seen { external_id: id.to_string(), ..contact("Ada", 1) }).collect();
     let of = (copies.org, copies.id, Object::Contacts);
     records::store(&mut copies.connection, of, 1, &seen).await.unwrap();
+    syncs::set_watermark(&mut copies.connection, of, at(1), SyncMode::Full).await.unwrap();
     let nobodys = OrgId::new();
     assert_eq!(records::delete_some(&mut copies.connection, nobodys, copies.id, 100).await.unwrap(), 0);
+    let read = syncs::watermark(&mut copies.connection, of.0, of.1, of.2).await.unwrap();
+    assert!(read.is_some(), "another organisation touches nothing");
     for deleted in [100, 100, 50, 0] {
         assert_eq!(records::delete_some(&mut copies.connection, copies.org, copies.id, 100).await.unwrap(), deleted);
+        let read = syncs::watermark(&mut copies.connection, of.0, of.1, of.2).await.unwrap();
+        assert_eq!(read, None, "an incremental sync would not bring back what is deleted");
     }
     assert!(connections::delete(&mut copies.connection, copies.org, copies.id).await.unwrap());
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use millrace_harness::Client;
+use millrace_harness::{Client, PostgresOptions};
 use millrace_tests::crm::Connected;
 use millrace_tests::until;
 use reqwest::Method;
@@ -121,6 +121,19 @@ async fn a_way_back_serves_once_and_only_the_one_that_was_begun() -> Result<()> 
     ensure!(status == 400 && page.contains("run out"), "{status}: {page}");
     connected.first_sync().await?;
     Ok(())
+}
+
+#[tokio::test]
+async fn a_way_back_while_postgres_is_away_serves_when_it_is_there_again() -> Result<()> {
+    let mut world = World::start_with(|builder| builder.own_postgres(PostgresOptions::default())).await?;
+    let connected = by_app(&world, "hubspot", json!({})).await?;
+    let way = consent(&world, &connected).await?;
+    world.stack.postgres.kill().await?;
+    let (status, said) = come_back(&world, &way).await?;
+    ensure!(status == 503, "{status}: {said}");
+    world.stack.postgres.start_again().await?;
+    until("the same link serves", LONG, async || Ok(come_back(&world, &way).await?.0 == 200)).await?;
+    connected.first_sync().await.map(drop)
 }
 
 #[tokio::test]

@@ -268,7 +268,8 @@ pub async fn mark_gone(
     Ok(marked.len() as u64)
 }
 
-/// Deletes some of a connection's copies for good. Gives how many: fewer than `most` when none are left.
+/// Deletes some of a connection's copies for good. Gives how many: fewer than `most` when none are left. Whoever does not go on has a connection whose next
+/// sync reads everything.
 ///
 /// # Errors
 /// When the database is away.
@@ -276,7 +277,8 @@ pub async fn delete_some(connection: &mut PgConnection, org: OrgId, id: Connecti
     // In the order in which syncs write them, so that neither waits for the other for ever.
     let done = sqlx::query(
         "WITH part AS (
-             SELECT id FROM crm_records WHERE org_id = $1 AND connection_id = $2 ORDER BY object, external_id LIMIT $3 FOR UPDATE)
+             SELECT id FROM crm_records WHERE org_id = $1 AND connection_id = $2 ORDER BY object, external_id LIMIT $3 FOR UPDATE),
+         unread AS (DELETE FROM crm_watermarks WHERE org_id = $1 AND connection_id = $2)
          DELETE FROM crm_records USING part WHERE crm_records.id = part.id",
     )
     .bind(org)
